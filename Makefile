@@ -1,0 +1,68 @@
+# `make` alone lists what there is. Needs only Python 3.11-3.13 and make.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+VENV := .venv
+READY := $(VENV)/.ready
+BIN := $(VENV)/bin
+
+# The interpreter that .venv is made from; give PYTHON=... for another.
+PYTHON ?= $(shell for p in python3.11 python3; do if $$p -c '' 2>/dev/null; then echo $$p; break; fi; done)
+
+CONFIG ?= lightning_configs/lora_mlp.yaml
+
+# uv reads none of pip's settings. Its list of wheel folders is divided by commas, pip's by blanks.
+empty :=
+comma := ,
+space := $(empty) $(empty)
+export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
+
+.PHONY: help setup fit test test-all lint format types check constraints clean
+
+help: ## list these targets
+	@echo 'usage: make TARGET'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## make .venv with everything in it, once
+
+$(READY): pyproject.toml constraints.txt
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	  || { echo "make setup: needs Python 3.11, 3.12 or 3.13, found $$($(or $(PYTHON),false) --version 2>/dev/null || echo none); give one with 'make setup PYTHON=/path/to/python3.11'" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "make setup: $(PYTHON) cannot make virtual environments; install its venv module (on Debian: python3-venv)" >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt uv
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev]'
+	@touch $@
+
+fit: $(READY) ## train: make fit [CONFIG=lightning_configs/NAME.yaml] [ARGS='--trainer.max_steps 10']
+	$(BIN)/python -m tte_tee fit --config $(CONFIG) $(ARGS)
+
+test: $(READY) ## run the tests, without the slow ones: make test [ARGS='-k store']
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-all: $(READY) ## run all tests and say which lines none of them reaches
+	$(BIN)/python -m pytest --cov $(ARGS)
+
+lint: $(READY) ## check style and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## put style and format right, where that can be done by itself
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## check types
+	$(BIN)/mypy
+
+check: lint types test ## what must pass before a change goes in
+
+constraints: $(READY) ## write constraints.txt anew, from the bounds of pyproject.toml
+	UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
+	  --upgrade --extra dev --no-header --no-annotate -o constraints.txt pyproject.toml
+
+clean: ## remove caches and build outputs; .venv and runs/ stay
+	rm -rf build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,42 @@
+"""Views: where the probe stands, which plane it cuts, and what can be seen there."""
+
+from dataclasses import dataclass
+
+PHASES = ("ED", "ES", "unknown")
+"""End-diastole, end-systole, or a frame of a cine whose phase nobody stated."""
+
+PLANES = ("four_chamber", "two_chamber")
+"""What the generator is told of the view. A plane, not a window: the mid-oesophageal views then
+take the places of the apical views of the same plane, and an adapter starts from a condition
+that the base has seen."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A standard view.
+
+    Attributes:
+        name: short name, as in stores and configs.
+        window: ``transthoracic`` or ``transoesophageal``.
+        plane: one of :data:`PLANES`.
+        shows: structures that the plane can cut.
+    """
+
+    name: str
+    window: str
+    plane: str
+    shows: tuple[str, ...]
+
+
+_FOUR = ("LV", "LV_epi", "LA", "RV", "RA", "RHS", "tissue")
+_TWO = ("LV", "LV_epi", "LA", "tissue")
+
+VIEWS: dict[str, View] = {
+    view.name: view
+    for view in (
+        View("A4C", "transthoracic", "four_chamber", _FOUR),
+        View("A2C", "transthoracic", "two_chamber", _TWO),
+        View("ME4C", "transoesophageal", "four_chamber", _FOUR),
+        View("ME2C", "transoesophageal", "two_chamber", _TWO),
+    )
+}

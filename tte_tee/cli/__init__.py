@@ -1,0 +1,73 @@
+"""The command line: which subcommand, and one line for every mistake of the user's.
+
+Nothing heavy is imported before the subcommand is known, so ``--help`` is quick.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from tte_tee import __version__
+from tte_tee.errors import UserError
+
+HELP = """\
+usage: python -m tte_tee COMMAND ...
+
+Adapt a diffusion model of transthoracic echo (TTE) to transoesophageal echo (TEE)
+with LoRA and MaskR2, and generate labelled synthetic TEE.
+
+data
+  data phantom    make a phantom: hearts that nobody owns, imaged by two probes
+  data pack       turn a folder of images and masks into an echo store
+
+training (Lightning: every key of the config is also an option)
+  fit             train a base or an adapter
+  validate        the validation loss of a checkpoint
+  test            the test loss of a checkpoint
+  predict         draw frames for the masks of the config's data
+
+generation
+  synthesize      draw labelled frames for any store of masks with an adapter
+
+examples
+  python -m tte_tee fit --config lightning_configs/lora_mlp.yaml
+  python -m tte_tee fit --config lightning_configs/lora_mlp.yaml --model.init_args.rank 8
+  python -m tte_tee fit --config lightning_configs/lora_mlp.yaml --print_config
+  python -m tte_tee synthesize --adapter runs/lora_mlp/version_0/adapter \\
+      --masks data/phantom_tee.h5 --out synthetic.h5
+
+python -m tte_tee COMMAND --help says more of each.
+"""
+TRAINING = ("fit", "validate", "test", "predict")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Runs one command; exits with status 2 and one line when the user gave something wrong."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return
+    if words[0] == "--version":
+        print(f"tte_tee {__version__}")
+        return
+    try:
+        _run(words[0], words[1:])
+    except UserError as error:
+        print(f"tte_tee {words[0]}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _run(command: str, words: list[str]) -> None:
+    if command in TRAINING:
+        from tte_tee.cli.train import main as train
+
+        train([command, *words])
+    elif command == "data":
+        from tte_tee.cli.data import main as data
+
+        data(words)
+    elif command == "synthesize":
+        from tte_tee.cli.synthesize import main as synthesize
+
+        synthesize(words)
+    else:
+        raise UserError(f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, 'data', 'synthesize'))}")

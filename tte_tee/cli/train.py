@@ -1,0 +1,83 @@
+"""``fit``, ``validate``, ``test`` and ``predict`` on Lightning's CLI."""
+
+import logging
+import os
+import warnings
+from typing import Any
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
+from tte_tee.errors import UserError
+from tte_tee.tasks.adapter import TEEAdapter
+from tte_tee.tasks.callbacks import EMA, Export, ParameterTable, Predictions, Previews
+from tte_tee.tasks.diffusion import DiffusionTask, TTEDiffusion
+
+__all__ = ["EchoDataModule", "PhantomDataModule", "TEEAdapter", "TTEDiffusion", "main"]
+
+
+class CLI(LightningCLI):
+    """Lightning's CLI with this project's callbacks as keys of the config."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Adds ``ema``, ``previews``, ``checkpoint`` and ``export``, and hands the seed to model and data."""
+        parser.add_lightning_class_args(EMA, "ema")
+        parser.add_lightning_class_args(Previews, "previews")
+        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Export, "export")
+        parser.set_defaults({"checkpoint.save_last": True, "checkpoint.save_top_k": 0})
+        parser.link_arguments("seed_everything", "model.init_args.seed")
+        parser.link_arguments("seed_everything", "data.init_args.seed")
+
+    def before_instantiate_classes(self) -> None:
+        """Refuses to score a network with random weights."""
+        config = self.config[self.subcommand]
+        if self.subcommand in ("validate", "test", "predict") and not config.get("ckpt_path"):
+            raise UserError("give --ckpt_path, a checkpoint of this config's run; without one random weights would be scored")
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """The trainer; the exported folder records the config."""
+        trainer = super().instantiate_trainer(**kwargs)
+        subcommand = self.config[self.subcommand]
+        for callback in trainer.callbacks:
+            if isinstance(callback, Export):
+                callback.config = {key: subcommand[key].as_dict() for key in ("model", "data", "trainer")}
+                callback.config["seed_everything"] = subcommand["seed_everything"]
+        return trainer
+
+
+def main(words: list[str]) -> None:
+    """Runs one Lightning subcommand.
+
+    Raises:
+        UserError: what the user gave does not fit together.
+    """
+    _quiet()
+    CLI(
+        DiffusionTask,
+        EchoDataModule,
+        subclass_mode_model=True,
+        subclass_mode_data=True,
+        seed_everything_default=0,
+        save_config_kwargs={"overwrite": True},
+        trainer_defaults={
+            "callbacks": [ParameterTable(), Predictions()],
+            "max_epochs": -1,
+            "check_val_every_n_epoch": None,
+            "log_every_n_steps": 10,
+            "enable_model_summary": False,
+        },
+        args=words,
+    )
+
+
+def _quiet() -> None:
+    """Silences advice that no user of this command can follow."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*__array__.*copy keyword.*")

@@ -1,0 +1,247 @@
+"""DataModules: an echo store in, batches with fixed keys out.
+
+A batch is a dict:
+
+========== ================ ==================================================================
+key        shape            meaning
+========== ================ ==================================================================
+``image``  float [B,1,H,W]  grey levels in [-1, 1]
+``mask``   int64 [B,H,W]    ids of the store's label space, 0 background
+``sector`` float [B,1,H,W]  1 inside the sector
+``plane``  int64 [B]        index into :data:`anatomy.PLANES`
+``frame``  int64 [B]        index of the frame in the store
+``draw``   int64 [B]        how often this run drew the frame before (0 when evaluating)
+========== ================ ==================================================================
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data.distributed import DistributedSampler
+
+from tte_tee.anatomy import PLANES, VIEWS, LabelSpace
+from tte_tee.data.phantom import PhantomSpec, write_phantom
+from tte_tee.data.store import EchoStore
+from tte_tee.errors import UserError
+
+Batch = dict[str, Tensor]
+
+
+class FrameDataset(Dataset[Batch]):
+    """Frames of a store as tensors; asked by ``(index of the frame, draw)``."""
+
+    def __init__(self, store: EchoStore) -> None:
+        self.store = store
+        self._planes = [PLANES.index(VIEWS[view].plane) for view in store.table["view"]]
+
+    def __getitem__(self, key: tuple[int, int]) -> Batch:
+        index, draw = key
+        image, mask, sector = self.store.frame(index)
+        return {
+            "image": torch.from_numpy(image).float().div(127.5).sub(1.0)[None],
+            "mask": torch.from_numpy(mask).long(),
+            "sector": torch.from_numpy(sector).float()[None],
+            "plane": torch.tensor(self._planes[index]),
+            "frame": torch.tensor(index),
+            "draw": torch.tensor(draw),
+        }
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+
+class FrameStream(DistributedSampler[tuple[int, int]]):
+    """The order of training: an endless row of permutations, cut into global batches.
+
+    Position ``k`` of the row is frame ``permutation(seed, k // N)[k % N]``, whatever the batch
+    size, the number of ranks or the moment a run was resumed; rank ``r`` of ``W`` takes the
+    ``r``-th part of every global batch. (A ``DistributedSampler`` by name, so that Lightning
+    leaves it alone.)
+
+    Args:
+        frames: indices to draw from.
+        seed: of the order.
+        batch_size: of one rank.
+        steps: length of the whole run in global batches.
+        first_step: where a resumed run goes on.
+        world_size, rank: of the run.
+    """
+
+    def __init__(
+        self,
+        frames: np.ndarray,
+        *,
+        seed: int,
+        batch_size: int,
+        steps: int,
+        first_step: int = 0,
+        world_size: int = 1,
+        rank: int = 0,
+    ) -> None:
+        super().__init__(range(len(frames)), num_replicas=world_size, rank=rank, seed=seed)
+        self.frames, self.batch_size, self.steps, self.first_step = frames, batch_size, steps, first_step
+
+    def __len__(self) -> int:
+        return self.steps * self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        count, draw, order = len(self.frames), -1, np.empty(0, int)
+        for step in range(self.first_step, self.steps):
+            start = (step * self.num_replicas + self.rank) * self.batch_size
+            for position in range(start, start + self.batch_size):
+                if position // count != draw:
+                    draw = position // count
+                    order = np.random.default_rng([self.seed, draw]).permutation(count)
+                yield int(self.frames[order[position % count]]), draw
+
+
+class EchoDataModule(L.LightningDataModule):
+    """Batches from one echo store, by its own splits.
+
+    Args:
+        store: the HDF5 file.
+        batch_size: frames per step and rank.
+        seed: of the order of training frames.
+        num_workers: processes that read ahead; a store of small frames needs none.
+        predict_split: whose masks ``predict`` draws frames for.
+        eval_batch_size: frames per step in validation, test and prediction.
+    """
+
+    def __init__(
+        self,
+        store: str,
+        batch_size: int = 16,
+        seed: int = 0,
+        num_workers: int = 0,
+        predict_split: str = "test",
+        eval_batch_size: int = 32,
+    ) -> None:
+        super().__init__()
+        self.path = Path(store)
+        self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
+        self.num_workers, self.predict_split = num_workers, predict_split
+        self._store: EchoStore | None = None
+
+    @property
+    def store(self) -> EchoStore:
+        """The store, opened when first asked for."""
+        if self._store is None:
+            self._store = EchoStore(self.path)
+        return self._store
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """What the masks mean."""
+        return self.store.label_space
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Rows and columns of every frame."""
+        return self.store.image_size
+
+    def frames(self, split: str) -> np.ndarray:
+        """Indices of one split's frames.
+
+        Raises:
+            UserError: the split is empty.
+        """
+        indices = self.store.indices(split=split)
+        if not len(indices):
+            raise UserError(f"{self.path}: no frame in split '{split}'; it has {dict(self.store.table['split'].value_counts())}")
+        return indices
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """``trainer.max_steps`` batches in the order of :class:`FrameStream`."""
+        trainer = self.trainer
+        if trainer.max_steps < 0:
+            raise UserError("trainer.max_steps: say how many steps to train (runs are counted in steps, not epochs)")
+        stream = FrameStream(
+            self.frames("train"),
+            seed=self.seed,
+            batch_size=self.batch_size,
+            steps=trainer.max_steps * trainer.accumulate_grad_batches,
+            first_step=trainer.global_step * trainer.accumulate_grad_batches,
+            world_size=trainer.world_size,
+            rank=trainer.global_rank,
+        )
+        return DataLoader(
+            FrameDataset(self.store), sampler=stream, batch_size=self.batch_size, num_workers=self.num_workers
+        )
+
+    def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
+        """Validation frames in the order of the file; nothing for a store without any."""
+        if not len(self.store.indices(split="val")):
+            return []
+        return self._ordered("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Test frames in the order of the file."""
+        return self._ordered("test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """Frames of ``predict_split`` in the order of the file."""
+        return self._ordered(self.predict_split)
+
+    def _ordered(self, split: str) -> DataLoader[Batch]:
+        keys = [(int(i), 0) for i in self.frames(split)]
+        return DataLoader(_Keyed(FrameDataset(self.store), keys), batch_size=self.eval_batch_size)
+
+    def fixed_batch(self, size: int) -> Batch:
+        """The same few frames every time: spread over the validation split, else over training."""
+        split = "val" if len(self.store.indices(split="val")) else "train"
+        indices = self.frames(split)
+        chosen = indices[np.linspace(0, len(indices) - 1, min(size, len(indices))).round().astype(int)]
+        dataset = FrameDataset(self.store)
+        return default_collate([dataset[int(i), 0] for i in chosen])
+
+
+class PhantomDataModule(EchoDataModule):
+    """An :class:`EchoDataModule` that makes its phantom store when the file is not there.
+
+    Args:
+        store: where the phantom is kept between runs.
+        domain: ``tte`` or ``tee``.
+        patients: hearts in all, training, validation and test together.
+        phantom_seed: of the hearts.
+        size: of a frame in pixels.
+        batch_size, seed, num_workers, predict_split, eval_batch_size: as in EchoDataModule.
+    """
+
+    def __init__(
+        self,
+        store: str = "data/phantom_tee.h5",
+        domain: str = "tee",
+        patients: int = 30,
+        phantom_seed: int = 2,
+        size: int = 64,
+        batch_size: int = 16,
+        seed: int = 0,
+        num_workers: int = 0,
+        predict_split: str = "test",
+        eval_batch_size: int = 32,
+    ) -> None:
+        super().__init__(store, batch_size, seed, num_workers, predict_split, eval_batch_size)
+        self.spec = PhantomSpec(domain=domain, patients=patients, seed=phantom_seed, size=size)
+
+    def prepare_data(self) -> None:
+        """Images the phantom once, on one process; an existing file is used as it is."""
+        if not self.path.exists():
+            write_phantom(self.spec, self.path, progress=True)
+
+
+class _Keyed(Dataset[Batch]):
+    """A dataset asked by position, for loaders that go through it in order."""
+
+    def __init__(self, dataset: FrameDataset, keys: list[tuple[int, int]]) -> None:
+        self.dataset, self.keys = dataset, keys
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.dataset[self.keys[position]]
+
+    def __len__(self) -> int:
+        return len(self.keys)

@@ -1,0 +1,126 @@
+"""A whole phantom store: patients, views and phases, split by patient."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from rich.progress import track
+
+from tte_tee.anatomy import CAMUS
+from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_heart
+from tte_tee.data.store import FrameInfo, StoreWriter
+from tte_tee.errors import UserError
+
+LICENCE = "CC0-1.0 (synthetic)"
+MINIMUM_SIZE = 16
+
+
+@dataclass(frozen=True)
+class PhantomSpec:
+    """What to put into a phantom store.
+
+    Attributes:
+        domain: ``tte`` (views A4C and A2C, labels of CAMUS) or ``tee`` (ME4C and ME2C, labels of TEE).
+        patients: how many hearts.
+        seed: of the population; two seeds have no heart in common, and neither have the two domains.
+        size: pixels per side.
+        angles: further omniplane angles of ``tee``, degrees strictly between 0 and 90.
+        val, test: shares of the patients; the first patients are train, then val, then test.
+
+    Raises:
+        UserError: a value is out of its range.
+    """
+
+    domain: str
+    patients: int
+    seed: int = 0
+    size: int = 64
+    angles: tuple[int, ...] = ()
+    val: float = 0.15
+    test: float = 0.25
+
+    def __post_init__(self) -> None:
+        if self.domain not in DOMAINS:
+            raise UserError(f"phantom: domain '{self.domain}' is unknown; use {' or '.join(DOMAINS)}")
+        if self.patients < 1:
+            raise UserError(f"phantom: {self.patients} patients; ask for at least 1")
+        if self.seed < 0:
+            raise UserError(f"phantom: seed {self.seed} is negative; use 0 or more")
+        if self.size < MINIMUM_SIZE:
+            raise UserError(f"phantom: size {self.size} is too small; use at least {MINIMUM_SIZE} pixels")
+        if self.angles and self.domain != "tee":
+            raise UserError("phantom: only a TEE probe turns its plane; leave angles out or use domain tee")
+        if any(not 0 < angle < 90 for angle in self.angles) or len(set(self.angles)) != len(self.angles):
+            raise UserError(
+                f"phantom: angles {', '.join(map(str, self.angles))}; name each once, strictly between 0 and 90 "
+                "(ME4C at 0 and ME2C at 90 are always there)"
+            )
+        if min(self.val, self.test) < 0 or self.val + self.test >= 1:
+            raise UserError(
+                f"phantom: val {self.val} and test {self.test}; use shares of 0 or more that leave some for train"
+            )
+
+    def split(self, index: int) -> str:
+        """Split of patient ``index``."""
+        val, test = (int(self.patients * share + 0.5) for share in (self.val, self.test))
+        if index >= self.patients - test:
+            return "test"
+        return "val" if index >= self.patients - test - val else "train"
+
+    def patient(self, index: int) -> str:
+        """Identifier of patient ``index``, unique over domains and seeds."""
+        return f"phantom-{self.domain}-s{self.seed}-{index:04d}"
+
+    def command(self, out: str) -> str:
+        """The command line that makes this store as ``out``."""
+        words = ["python -m tte_tee data phantom"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if field.name in ("angles", "val", "test") and value == field.default:
+                continue
+            words.append(f"--{field.name} {' '.join(map(str, value)) if field.name == 'angles' else value}")
+        return " ".join([*words, f"--out {out}"])
+
+
+def write_phantom(spec: PhantomSpec, path: str | Path, *, progress: bool = False) -> None:
+    """Writes every patient's views at end-diastole and end-systole into one echo store.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    path = Path(path)
+    patients: Iterator[int] | range = range(spec.patients)
+    if progress:
+        patients = iter(track(patients, description=f"{spec.domain} phantom"))
+    with StoreWriter(path, DOMAINS[spec.domain], licence=LICENCE, command=spec.command(path.name)) as store:
+        for index in patients:
+            _append_patient(store, spec, index)
+
+
+def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
+    shape = draw_heart(spec.domain, spec.seed, index)
+    for angle in (0, *sorted(spec.angles), 90):
+        view, study = _names(spec.domain, angle)
+        seed = derived_seed(spec.domain, spec.seed, index, "acquisition", angle)
+        for phase in ("ED", "ES"):
+            frame = acquire(shape, spec.domain, angle, phase, seed, spec.size)
+            info = FrameInfo(
+                key=f"{spec.patient(index)}/{view if angle in (0, 90) else study}/{phase}",
+                patient=spec.patient(index),
+                view=view,
+                split=spec.split(index),
+                origin="phantom",
+                study=study,
+                phase=phase,
+                spacing=frame.spacing,
+                seed=frame.seed,
+            )
+            store.append(frame.image, frame.mask, frame.sector, info)
+
+
+def _names(domain: str, angle: int) -> tuple[str, str]:
+    """View and study of a plane; a plane between the two standard ones goes by the nearer."""
+    chambers = 4 if angle <= 45 else 2
+    if DOMAINS[domain] is CAMUS:
+        return f"A{chambers}C", "apical"
+    return f"ME{chambers}C", f"me-{angle:03d}"

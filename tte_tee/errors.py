@@ -1,0 +1,9 @@
+"""The one exception that is meant for the user's eyes."""
+
+
+class UserError(Exception):
+    """Something the user gave is wrong, and one line can say what, where and what to do.
+
+    The command line prints the message alone and exits with status 2; everything else that
+    escapes is a defect of ours and keeps its traceback.
+    """

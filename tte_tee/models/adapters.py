@@ -1,0 +1,124 @@
+"""Which layers LoRA touches: groups that partition the network, and scopes made of them.
+
+The paper (arXiv 2508.13077) names four kinds of layers. Here they are five groups that are
+disjoint and together hold every Linear and Conv2d of the U-Net:
+
+=================== ================================================== =====================
+group               layers                                             in the paper
+=================== ================================================== =====================
+``cross_attention`` ``attn2`` and the projection of the mask tokens,   CA
+                    which feeds nothing else
+``self_attention``  ``attn1``                                          SA
+``feed_forward``    ``ff`` of every transformer block                  Linear
+``time_embedding``  ``time_embedding``, every ``time_emb_proj``        Linear
+``convolution``     every Conv2d, with the 1x1 ``proj_in``/            Conv
+                    ``proj_out`` around the transformer blocks
+=================== ================================================== =====================
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+
+from tte_tee.errors import UserError
+
+GROUPS = ("cross_attention", "self_attention", "feed_forward", "time_embedding", "convolution")
+
+
+def group_of(name: str, module: nn.Module) -> str:
+    """The group of one Linear or Conv2d, by its place in diffusers' U-Net.
+
+    Raises:
+        ValueError: the layer belongs to no group (a U-Net this table does not know).
+    """
+    if ".attn2." in name or name.startswith("encoder_hid_proj"):
+        return "cross_attention"
+    if ".attn1." in name:
+        return "self_attention"
+    if ".ff.net." in name:
+        return "feed_forward"
+    if name.startswith("time_embedding.") or name.endswith(".time_emb_proj"):
+        return "time_embedding"
+    if isinstance(module, nn.Conv2d):
+        return "convolution"
+    raise ValueError(f"layer {name} belongs to no group of {GROUPS}")
+
+
+def partition(unet: nn.Module) -> dict[str, list[str]]:
+    """Names of all Linear and Conv2d layers of a plain U-Net, by group."""
+    groups: dict[str, list[str]] = {group: [] for group in GROUPS}
+    for name, module in unet.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            groups[group_of(name, module)].append(name)
+    return groups
+
+
+def check_scope(scope: Sequence[str]) -> None:
+    """Refuses an empty scope and an unknown group.
+
+    Raises:
+        UserError: naming the group and the known ones.
+    """
+    unknown = [group for group in scope if group not in GROUPS]
+    if unknown or not scope:
+        raise UserError(f"model.scope: {', '.join(unknown) or 'nothing'} is no group of layers; known: {', '.join(GROUPS)}")
+
+
+def add_lora(unet: nn.Module, scope: Sequence[str], *, rank: int, alpha: float) -> PeftModel:
+    """Freezes the U-Net and adds LoRA (Hu et al. 2021) to every layer of the groups in ``scope``.
+
+    The scale of the update is ``alpha / rank``. At the start the update is zero, so the
+    network computes what the base computes.
+
+    Raises:
+        UserError: an unknown group, or a group with no layer in this network.
+    """
+    check_scope(scope)
+    groups = partition(unet)
+    empty = [group for group in scope if not groups[group]]
+    if empty:
+        raise UserError(f"model.scope: the base has no layer in {', '.join(empty)}; leave it out")
+    targets = [name for group in scope for name in groups[group]]
+    adapted = get_peft_model(unet, LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, bias="none"))
+    matched = {name for name, module in adapted.base_model.model.named_modules() if hasattr(module, "lora_A")}
+    if matched != set(targets):
+        raise RuntimeError(f"peft adapted {sorted(matched ^ set(targets))} against the scope {list(scope)}")
+    return adapted
+
+
+def plain_unet(unet: nn.Module) -> nn.Module:
+    """The diffusers U-Net inside peft's wrapper, or the U-Net itself."""
+    return unet.base_model.model if isinstance(unet, PeftModel) else unet
+
+
+def parameter_table(unet: nn.Module) -> list[dict[str, Any]]:
+    """For each group: its layers, how many are trained, and the trainable parameters.
+
+    Returns:
+        One row per group, a row ``other`` (norms and the embedding of the plane) and a row
+        ``total``: ``group``, ``layers``, ``trained`` (layers), ``parameters`` (of the base),
+        ``trainable``, ``share`` (trainable over all parameters, base and added).
+    """
+    rows = {
+        group: {"group": group, "layers": 0, "trained": 0, "parameters": 0, "trainable": 0}
+        for group in (*GROUPS, "other")
+    }
+    for name, module in plain_unet(unet).named_modules():
+        layer = getattr(module, "base_layer", module)
+        inside_layer = ".base_layer" in name or ".lora_" in name
+        if inside_layer:
+            continue
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            row, own = rows[group_of(name, layer)], list(module.parameters())
+            row["layers"] += 1
+            row["trained"] += any(p.requires_grad for p in own)
+        else:
+            row, own = rows["other"], list(module.parameters(recurse=False))
+        row["parameters"] += sum(p.numel() for p in layer.parameters(recurse=False))
+        row["trainable"] += sum(p.numel() for p in own if p.requires_grad)
+    total = {key: sum(row[key] for row in rows.values()) for key in ("layers", "trained", "parameters", "trainable")}
+    everything = sum(p.numel() for p in unet.parameters())
+    table = [*rows.values(), {"group": "total", **total}]
+    return [{**row, "share": row["trainable"] / everything} for row in table]

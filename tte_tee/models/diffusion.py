@@ -1,0 +1,169 @@
+"""Noise schedule, training loss and sampling, on diffusers' schedulers.
+
+Every draw is keyed by what it is for (seed, frame, how often that frame was drawn), never by
+batch, rank or worker, so the same frame sees the same noise however the work is divided.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    UniPCMultistepScheduler,
+)
+from torch import Tensor
+
+from tte_tee.models.conditioning import without_mask
+
+Prediction = Literal["epsilon", "v_prediction"]
+Sampler = Literal["dpm++", "ddim", "ddpm", "unipc"]
+
+TRAIN_STEPS = 1000
+
+
+def noise_schedule(prediction: Prediction = "v_prediction") -> DDPMScheduler:
+    """The forward process: 1000 steps, cosine schedule (Nichol & Dhariwal 2021)."""
+    return DDPMScheduler(
+        num_train_timesteps=TRAIN_STEPS,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type=prediction,
+        clip_sample=False,
+    )
+
+
+def generator_for(*key: int | str) -> torch.Generator:
+    """A CPU generator that depends on the key alone."""
+    digest = hashlib.blake2b("/".join(map(str, key)).encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def keyed_draws(
+    key: tuple[str, int], frames: Tensor, draws: Tensor, shape: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Time step, noise and a uniform number for each frame of a batch.
+
+    Args:
+        key: what the draws are for, and the seed.
+        frames: ``[B]`` index of the frame in its store.
+        draws: ``[B]`` how often that frame was drawn before.
+        shape: of one frame, ``[1, H, W]``.
+
+    Returns:
+        ``[B]`` time steps, ``[B, *shape]`` standard normal noise, ``[B]`` uniform in [0, 1).
+    """
+    timesteps, noise, uniform = [], [], []
+    for frame, draw in zip(frames.tolist(), draws.tolist(), strict=True):
+        generator = generator_for(*key, frame, draw)
+        timesteps.append(torch.randint(TRAIN_STEPS, (), generator=generator))
+        uniform.append(torch.rand((), generator=generator))
+        noise.append(torch.randn(*shape, generator=generator))
+    return torch.stack(timesteps), torch.stack(noise), torch.stack(uniform)
+
+
+def min_snr_weight(schedule: DDPMScheduler, timesteps: Tensor, gamma: float) -> Tensor:
+    """``[B]`` loss weights: min(SNR, gamma) over SNR (epsilon) or SNR + 1 (velocity).
+
+    Source: Hang et al., "Efficient diffusion training via min-SNR weighting", ICCV 2023.
+    """
+    signal = schedule.alphas_cumprod.to(timesteps.device)[timesteps]
+    snr = signal / (1.0 - signal)
+    divisor = snr if schedule.config.prediction_type == "epsilon" else snr + 1.0
+    return snr.clamp(max=gamma) / divisor
+
+
+def diffusion_loss(
+    denoise: Callable[[Tensor, Tensor], Tensor],
+    schedule: DDPMScheduler,
+    image: Tensor,
+    timesteps: Tensor,
+    noise: Tensor,
+    gamma: float,
+) -> Tensor:
+    """``[B]`` min-SNR weighted squared error of the predicted noise or velocity.
+
+    Args:
+        denoise: (noisy ``[B, 1, H, W]``, time steps ``[B]``) -> prediction ``[B, 1, H, W]``.
+        schedule: the forward process; says what is predicted.
+        image: ``[B, 1, H, W]`` in [-1, 1].
+        timesteps: ``[B]``.
+        noise: ``[B, 1, H, W]`` standard normal.
+        gamma: of :func:`min_snr_weight`.
+    """
+    noisy = schedule.add_noise(image, noise, timesteps)
+    target = noise
+    if schedule.config.prediction_type == "v_prediction":
+        target = schedule.get_velocity(image, noise, timesteps)
+    error = (denoise(noisy, timesteps).float() - target).square().mean(dim=(1, 2, 3))
+    return min_snr_weight(schedule, timesteps, gamma) * error
+
+
+def make_sampler(name: Sampler, schedule: DDPMScheduler) -> DDPMScheduler:
+    """The diffusers scheduler of that name on the same forward process.
+
+    ``dpm++`` is DPM-Solver++ 2M (Lu et al. 2022), ``unipc`` UniPC (Zhao et al. 2023).
+    """
+    config = schedule.config
+    if name == "dpm++":
+        return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", solver_order=2)
+    if name == "unipc":
+        return UniPCMultistepScheduler.from_config(config)
+    if name == "ddim":
+        return DDIMScheduler.from_config(config, clip_sample=False, timestep_spacing="trailing")
+    return DDPMScheduler.from_config(config, clip_sample=False, timestep_spacing="trailing")
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
+    schedule: DDPMScheduler,
+    condition: Tensor,
+    plane: Tensor,
+    generators: Sequence[torch.Generator],
+    *,
+    sampler: Sampler = "dpm++",
+    steps: int = 20,
+    guidance: float = 1.0,
+    on_step: Callable[[], None] | None = None,
+) -> Tensor:
+    """Draws one frame per condition.
+
+    Args:
+        denoiser: as :class:`models.denoiser.Denoiser`.
+        schedule: the forward process that the denoiser was trained on.
+        condition: ``[B, X + 1, H, W]``.
+        plane: ``[B]``.
+        generators: one per frame; start noise and, for ``ddpm``, the noise of every step.
+        sampler: solver.
+        steps: evaluations of the network (each of twice the batch when guided).
+        guidance: classifier-free guidance (Ho & Salimans 2022); 1 leaves it out.
+        on_step: called after each step.
+
+    Returns:
+        ``[B, 1, H, W]`` in [-1, 1].
+    """
+    solver = make_sampler(sampler, schedule)
+    solver.set_timesteps(steps)
+    shape = (1, *condition.shape[-2:])
+    frame = torch.stack([torch.randn(*shape, generator=g) for g in generators]).to(condition.device)
+    frame = frame * solver.init_noise_sigma
+    null = without_mask(condition)
+    stochastic = {"generator": list(generators)} if sampler == "ddpm" else {}
+    for timestep in solver.timesteps:
+        t = timestep.to(condition.device).expand(len(frame))
+        noisy = solver.scale_model_input(frame, timestep)
+        if guidance == 1.0:
+            prediction = denoiser(noisy, t, condition, plane)
+        else:
+            both = denoiser(
+                torch.cat([noisy, noisy]), torch.cat([t, t]), torch.cat([condition, null]), torch.cat([plane, plane])
+            )
+            with_mask, without = both.chunk(2)
+            prediction = without + guidance * (with_mask - without)
+        frame = solver.step(prediction.float(), timestep, frame, **stochastic).prev_sample
+        if on_step is not None:
+            on_step()
+    return frame.clamp(-1.0, 1.0)

@@ -1,0 +1,217 @@
+"""Folders in which bases and adapters are kept; diffusers and peft read the weights as they are.
+
+A base::
+
+    unet/       config.json, diffusion_pytorch_model.safetensors
+    scheduler/  scheduler_config.json
+    base.json   shape of the denoiser, provenance
+
+An adapter::
+
+    adapter_config.json, adapter_model.safetensors   LoRA, as peft writes it, or
+    unet/                                            all weights, as diffusers writes them, or neither
+    maskr2.json   label spaces, solved rule, matrix
+    adapter.json  method, hash and name of the base, provenance
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from peft import PeftModel
+
+from tte_tee.anatomy import LabelSpace, MaskMap
+from tte_tee.errors import UserError
+from tte_tee.models.adapters import plain_unet
+from tte_tee.models.denoiser import Denoiser, DenoiserConfig
+from tte_tee.models.maskr2 import MaskR2
+
+SHIPPED = "shipped"
+Method = Literal["lora", "full", "scratch", "none"]
+_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+
+@dataclass
+class Base:
+    """A loaded base: the denoiser in single precision, its schedule, the hash of its stored weights."""
+
+    denoiser: Denoiser
+    schedule: DDPMScheduler
+    hash: str
+    folder: Path
+
+
+@dataclass
+class Adapter:
+    """A loaded adapter: a denoiser ready to sample, MaskR², and where both came from."""
+
+    denoiser: Denoiser
+    schedule: DDPMScheduler
+    maskr2: MaskR2
+    target: LabelSpace
+    record: dict[str, Any]
+    hash: str
+
+
+def base_folder(base: str) -> Path:
+    """The folder of a base; ``shipped`` names the one inside the package."""
+    return Path(__file__).parent / "shipped_base" if base == SHIPPED else Path(base)
+
+
+def save_base(folder: Path, denoiser: Denoiser, schedule: DDPMScheduler, record: dict[str, Any], *, half: bool) -> None:
+    """Writes a base folder, whole or not at all; ``half`` stores the weights in half precision."""
+    with _whole_folder(folder) as temporary:
+        unet = UNet2DConditionModel.from_config(denoiser.unet.config)
+        unet.load_state_dict(denoiser.unet.state_dict())
+        (unet.half() if half else unet).save_pretrained(temporary / "unet")
+        schedule.save_pretrained(temporary / "scheduler")
+        _write_json(temporary / "base.json", {"denoiser": asdict(denoiser.config), "provenance": record})
+
+
+def load_base(base: str) -> Base:
+    """Reads a base folder; weights come from safetensors alone.
+
+    Raises:
+        UserError: the folder is missing or is no base.
+    """
+    folder = base_folder(base)
+    record = _read_json(folder / "base.json", "base")
+    try:
+        config = _denoiser_config(record["denoiser"])
+        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, use_safetensors=True)
+        schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
+    except (OSError, KeyError, TypeError) as error:
+        raise UserError(f"{folder}: not a readable base ({_first_line(error)}); train one with base_tte.yaml") from error
+    return Base(Denoiser(config, unet), schedule, file_hash(folder / _WEIGHTS), folder)
+
+
+def save_adapter(
+    folder: Path, denoiser: Denoiser, maskr2: MaskR2, method: Method, target: LabelSpace, record: dict[str, Any]
+) -> None:
+    """Writes an adapter folder, whole or not at all.
+
+    Args:
+        folder: where; an older one is replaced.
+        denoiser: with LoRA in its U-Net (``lora``), or with weights of its own (``full``,
+            ``scratch``), or as the base has them (``none``: nothing but MaskR² is written).
+        maskr2: the rule, learnt or not.
+        method: see above.
+        target: label space of the masks.
+        record: provenance; must hold ``base`` (as given) and ``base_hash``.
+    """
+    mask_map = maskr2.mask_map
+    with _whole_folder(folder) as temporary:
+        if method == "lora":
+            denoiser.unet.save_pretrained(temporary)
+        elif method != "none":
+            plain_unet(denoiser.unet).save_pretrained(temporary / "unet")
+        _write_json(
+            temporary / "maskr2.json",
+            {
+                "source": mask_map.source,
+                "target": {"name": target.name, "structures": target.structures},
+                "place": dict(mask_map.place),
+                "learnable": maskr2.learnable,
+                "matrix": maskr2.matrix.detach().tolist(),
+            },
+        )
+        _write_json(temporary / "adapter.json", {"method": method, **record})
+
+
+def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
+    """Reads an adapter folder and the base it was made for.
+
+    Args:
+        folder: written by :func:`save_adapter`.
+        base: where the base is now; by default where it was.
+
+    Raises:
+        UserError: the folder is no adapter, or the base's stored weights are not the ones the
+            adapter was made for.
+    """
+    folder = Path(folder)
+    record = _read_json(folder / "adapter.json", "adapter")
+    rule = _read_json(folder / "maskr2.json", "adapter")
+    loaded = load_base(base or record["base"])
+    if loaded.hash != record["base_hash"]:
+        raise UserError(
+            f"{folder}: made for base {record['base_hash'][:12]}, but {loaded.folder} has {loaded.hash[:12]}; "
+            "give the right one with --base"
+        )
+    denoiser = loaded.denoiser
+    try:
+        if record["method"] == "lora":
+            denoiser.unet = PeftModel.from_pretrained(denoiser.unet, str(folder))
+        elif record["method"] != "none":
+            denoiser.unet = UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{folder}: not a readable adapter ({_first_line(error)})") from error
+    target = LabelSpace(rule["target"]["name"], tuple(rule["target"]["structures"]))
+    maskr2 = MaskR2(
+        MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"]
+    )
+    with torch.no_grad():
+        maskr2.matrix.copy_(torch.tensor(rule["matrix"]))
+    return Adapter(denoiser.eval(), loaded.schedule, maskr2, target, record, folder_hash(folder))
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the stored bytes.
+
+    Raises:
+        UserError: the file is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: missing; the folder is not a whole base")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """SHA-256 over the names and bytes of an adapter's weights and rule."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.suffix == ".safetensors" or p.name == "maskr2.json"):
+        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _denoiser_config(values: dict[str, Any]) -> DenoiserConfig:
+    return DenoiserConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+def _read_json(path: Path, kind: str) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.parent}: no {kind} folder ({path.name}: {_first_line(error)})") from error
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    path.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+@contextmanager
+def _whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the name of ``folder`` when the block ends well."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = folder.with_name(f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""Masks in, labelled frames out, with what they were made from."""

@@ -1,0 +1,69 @@
+"""One batch of masks to one batch of frames: what previews, ``predict`` and ``synthesize`` share."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from diffusers import DDPMScheduler
+from torch import Tensor
+
+from tte_tee.models.conditioning import encode_condition
+from tte_tee.models.denoiser import Denoiser
+from tte_tee.models.diffusion import Sampler, generator_for, sample
+from tte_tee.models.maskr2 import MaskR2
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How frames are drawn.
+
+    Attributes:
+        sampler: solver: ``dpm++`` (DPM-Solver++ 2M), ``ddim``, ``ddpm`` or ``unipc``.
+        steps: network evaluations per frame (twice as many when guided).
+        guidance: classifier-free guidance on the mask; 1 leaves it out.
+        seed: of every draw.
+    """
+
+    sampler: Sampler = "dpm++"
+    steps: int = 20
+    guidance: float = 1.0
+    seed: int = 0
+
+
+def draw_frames(
+    denoiser: Denoiser,
+    schedule: DDPMScheduler,
+    maskr2: MaskR2,
+    batch: dict[str, Tensor],
+    keys: Sequence[str],
+    sampling: Sampling,
+    on_step: Callable[[], None] | None = None,
+) -> Tensor:
+    """Draws a frame for every mask of a batch.
+
+    Args:
+        denoiser: base or adapted network.
+        schedule: its forward process.
+        maskr2: from the labels of the masks to the places of the base.
+        batch: ``mask`` ``[B, H, W]``, ``sector`` ``[B, 1, H, W]``, ``plane`` ``[B]``.
+        keys: one per frame; with the seed, they alone decide the noise.
+        sampling: solver, steps, guidance, seed.
+        on_step: called after each solver step.
+
+    Returns:
+        uint8 ``[B, H, W]`` on the CPU.
+    """
+    with torch.no_grad():
+        condition = encode_condition(maskr2(batch["mask"]), batch["sector"])
+    frames = sample(
+        denoiser,
+        schedule,
+        condition,
+        batch["plane"],
+        [generator_for("sample", sampling.seed, key) for key in keys],
+        sampler=sampling.sampler,
+        steps=sampling.steps,
+        guidance=sampling.guidance,
+        on_step=on_step,
+    )
+    return frames[:, 0].add(1.0).mul(127.5).round().to(torch.uint8).cpu()

@@ -1,0 +1,1 @@
+"""LightningModules and callbacks: training, logging, optimisers, EMA."""

@@ -1,0 +1,108 @@
+"""The adapter: a base that has seen transthoracic echo alone learns transoesophageal echo."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from tte_tee.anatomy import LabelSpace, solve
+from tte_tee.errors import UserError
+from tte_tee.models.adapters import add_lora, check_scope
+from tte_tee.models.denoiser import Denoiser
+from tte_tee.models.folders import SHIPPED, Method, load_base
+from tte_tee.models.maskr2 import MaskR2
+from tte_tee.synthesis.frames import Sampling
+from tte_tee.tasks.diffusion import DiffusionTask
+
+
+@dataclass(frozen=True)
+class MaskR2Rules:
+    """Declared MaskR² rules; what they leave out is solved where one answer is left.
+
+    Attributes:
+        reduce: super-class -> structures that merge into it.
+        repurpose: (super-)class -> structure of the base whose place it takes.
+        background: structures that the generator is not told of.
+        learnable: train the matrix, starting at the rule.
+    """
+
+    reduce: Mapping[str, list[str]] = field(default_factory=dict)
+    repurpose: Mapping[str, str] = field(default_factory=dict)
+    background: Sequence[str] = ()
+    learnable: bool = False
+
+
+class TEEAdapter(DiffusionTask):
+    """Adapts a base to another label space and window with few frames (arXiv 2508.13077).
+
+    Args:
+        base: folder of a base, or ``shipped`` for the one inside the package.
+        method: ``lora`` trains low-rank updates of the layers in ``scope``; ``full`` trains all
+            weights of the base; ``scratch`` all weights of a freshly initialised network of the
+            same shape; ``none`` nothing (MaskR² alone, the control).
+        scope: groups of layers that LoRA touches: cross_attention, self_attention, feed_forward,
+            time_embedding, convolution. The paper's "Linear" is feed_forward and time_embedding.
+            Empty for the other methods.
+        rank: of the LoRA update.
+        alpha: the update is scaled by alpha / rank; by default alpha = rank.
+        maskr2: how the labels of the masks take the places of the base's.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        warmup_steps: linear warm-up before the cosine.
+        mask_dropout: share of frames trained with the mask withheld.
+        min_snr_gamma: cap of the min-SNR weight.
+        sampling: how previews and predictions are drawn.
+        seed: of initialisation, time steps, noise and dropout; the command line sets it to
+            ``seed_everything``.
+
+    Raises:
+        UserError: unknown group, or a scope that the method does not use.
+    """
+
+    def __init__(
+        self,
+        base: str = SHIPPED,
+        method: Method = "lora",
+        scope: Sequence[str] = (),
+        rank: int = 4,
+        alpha: float | None = None,
+        maskr2: MaskR2Rules = MaskR2Rules(),
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.0,
+        warmup_steps: int = 20,
+        mask_dropout: float = 0.1,
+        min_snr_gamma: float = 5.0,
+        sampling: Sampling = Sampling(),
+        seed: int = 0,
+    ) -> None:
+        super().__init__(learning_rate, weight_decay, warmup_steps, mask_dropout, min_snr_gamma, sampling, seed)
+        if method == "lora":
+            check_scope(scope)
+        elif scope:
+            raise UserError(f"model.scope: method '{method}' uses no scope; leave it empty or use method 'lora'")
+        if rank < 1:
+            raise UserError(f"model.rank: {rank}; a rank is 1 or more")
+        self.base, self.method, self.scope = base, method, list(scope)
+        self.rank, self.alpha, self.rules = rank, float(rank if alpha is None else alpha), maskr2
+
+    def build(self, label_space: LabelSpace) -> None:
+        """Loads the base, solves MaskR² for the masks at hand and makes the right part trainable."""
+        base = load_base(self.base)
+        self.base_hash, self.schedule, self.denoiser = base.hash, base.schedule, base.denoiser
+        rule = solve(
+            self.denoiser.config.structures,
+            label_space.structures,
+            reduce=self.rules.reduce,
+            repurpose=self.rules.repurpose,
+            background=self.rules.background,
+        )
+        self.maskr2 = MaskR2(rule, learnable=self.rules.learnable)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            if self.method == "lora":
+                self.denoiser.unet = add_lora(self.denoiser.unet, self.scope, rank=self.rank, alpha=self.alpha)
+            elif self.method == "scratch":
+                self.denoiser = Denoiser(self.denoiser.config)
+            elif self.method == "none":
+                self.denoiser.requires_grad_(False)
+        self.denoiser.train()

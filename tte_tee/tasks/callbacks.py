@@ -1,0 +1,209 @@
+"""What a run shows and leaves behind: EMA, the table of trained layers, previews, folders."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from diffusers.training_utils import EMAModel
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.table import Table
+
+from tte_tee.data.pictures import colour_mask, contact_sheet, grey, write_png
+from tte_tee.models.adapters import parameter_table
+from tte_tee.models.folders import save_adapter, save_base
+from tte_tee.synthesis.generate import write_predictions
+from tte_tee.synthesis.provenance import provenance
+from tte_tee.tasks.adapter import TEEAdapter
+from tte_tee.tasks.diffusion import DiffusionTask, TTEDiffusion
+
+
+class EMA(Callback):
+    """Exponential moving average of the trained weights; evaluation and export use it.
+
+    Args:
+        decay: of the average once warmed up, as in diffusers' ``EMAModel``.
+    """
+
+    def __init__(self, decay: float = 0.999) -> None:
+        self.decay = decay
+        self.average: EMAModel | None = None
+        self._state: dict[str, Any] | None = None
+        self._swapped = False
+
+    @staticmethod
+    def _trained(module: L.LightningModule) -> list[torch.nn.Parameter]:
+        return [p for p in module.parameters() if p.requires_grad]
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Forgets the average of an earlier run of this callback."""
+        self.average = None
+
+    def _ensure(self, module: L.LightningModule) -> None:
+        if self.average is None:
+            self.average = EMAModel(self._trained(module), decay=self.decay, use_ema_warmup=True, power=0.75)
+            if self._state is not None:
+                self.average.load_state_dict(self._state)
+                self.average.to(module.device)
+                self._state = None
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Starts the average, or goes on with the one of the checkpoint."""
+        self._ensure(pl_module)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Takes the weights of this step into the average."""
+        assert self.average is not None
+        self.average.step(self._trained(pl_module))
+
+    def _swap_in(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._ensure(pl_module)
+        assert self.average is not None
+        if not self._swapped:
+            self.average.store(self._trained(pl_module))
+            self.average.copy_to(self._trained(pl_module))
+            self._swapped = True
+
+    def _swap_out(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._swapped and self.average is not None:
+            self.average.restore(self._trained(pl_module))
+            self._swapped = False
+
+    on_validation_start = on_test_start = on_predict_start = _swap_in
+    on_validation_end = on_test_end = on_predict_end = _swap_out
+    on_fit_end = _swap_in  # what is exported after training is the average
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Leaves the trained weights, not the average, in a module whose run broke off."""
+        self._swap_out(trainer, pl_module)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The average, for the checkpoint."""
+        return {} if self.average is None else self.average.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keeps the average of a checkpoint until the network is there."""
+        self._state = state_dict or None
+
+
+class ParameterTable(Callback):
+    """Prints, before training, which groups of layers are trained and what they weigh."""
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Prints the table, the MaskR² rule and the number of frames."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, DiffusionTask)
+        table = Table(title="What is trained")
+        for heading in ("group", "layers", "trained", "parameters", "trainable", "share"):
+            table.add_column(heading, justify="left" if heading == "group" else "right")
+        for row in parameter_table(pl_module.denoiser.unet):
+            numbers = (f"{row[k]:,}" for k in ("layers", "trained", "parameters", "trainable"))
+            table.add_row(row["group"], *numbers, f"{row['share']:.2%}", end_section=row["group"] == "other")
+        console = Console(stderr=True)
+        console.print(table)
+        console.print(f"MaskR²: {pl_module.maskr2.mask_map.describe()}")
+
+
+class Previews(Callback):
+    """Grids of mask | reference | sample at fixed masks and noise, in TensorBoard and as PNG.
+
+    Args:
+        every_n_steps: how often beside the start and the end; 0 for the end alone.
+        frames: rows of the grid.
+    """
+
+    def __init__(self, every_n_steps: int = 0, frames: int = 6) -> None:
+        self.every_n_steps, self.frames = every_n_steps, frames
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Draws a grid when one is due."""
+        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
+            if trainer.global_step < trainer.max_steps:
+                self._draw(trainer, pl_module)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Draws the last grid, with the averaged weights."""
+        self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero or not trainer.log_dir:
+            return
+        assert isinstance(pl_module, DiffusionTask)
+        batch = trainer.datamodule.fixed_batch(self.frames)
+        on_device = {key: value.to(pl_module.device) for key, value in batch.items()}
+        with trainer.precision_plugin.forward_context():
+            drawn = pl_module.draw(on_device).numpy()
+        reference = batch["image"][:, 0].add(1).mul(127.5).round().byte().numpy()
+        masks, sectors = batch["mask"].numpy(), batch["sector"][:, 0].byte().numpy()
+        rows = [
+            [colour_mask(mask, sector, pl_module.target), grey(real), grey(synthetic)]
+            for mask, sector, real, synthetic in zip(masks, sectors, reference, drawn, strict=True)
+        ]
+        picture = contact_sheet(rows, ("mask", "reference", "sample"))
+        write_png(Path(trainer.log_dir) / "previews" / f"step_{trainer.global_step:06d}.png", picture)
+        if trainer.logger is not None:
+            trainer.logger.experiment.add_image("previews", picture, trainer.global_step, dataformats="HWC")
+
+
+class Export(Callback):
+    """Leaves the trained base or adapter as a folder that plain diffusers and peft load.
+
+    Args:
+        half: store a base in half precision. Weights are rounded then, so whatever is adapted on
+            it is adapted on the rounded ones.
+    """
+
+    def __init__(self, half: bool = True) -> None:
+        self.half = half
+        self.config: dict[str, Any] = {}
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes ``base/`` or ``adapter/`` into the run's folder and says where."""
+        if not trainer.is_global_zero or not trainer.log_dir:
+            return
+        record = {
+            **provenance(),
+            "config": self.config,
+            "steps": trainer.global_step,
+            "data": {"store": trainer.datamodule.path.name, "hash": trainer.datamodule.store.content_hash},
+        }
+        if isinstance(pl_module, TTEDiffusion):
+            folder = Path(trainer.log_dir) / "base"
+            save_base(folder, pl_module.denoiser, pl_module.schedule, record, half=self.half)
+        else:
+            assert isinstance(pl_module, TEEAdapter)
+            folder = Path(trainer.log_dir) / "adapter"
+            record = {"base": pl_module.base, "base_hash": pl_module.base_hash, **record}
+            save_adapter(folder, pl_module.denoiser, pl_module.maskr2, pl_module.method, pl_module.target, record)
+        Console(stderr=True).print(f"left in [bold]{folder}[/bold]")
+
+
+class Predictions(Callback):
+    """Writes what ``predict`` draws as an echo store, ``predictions.h5`` in the run's folder."""
+
+    def __init__(self) -> None:
+        self._drawn: list[tuple[int, Any]] = []
+
+    def on_predict_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
+    ) -> None:
+        """Keeps the frames of a batch until all are there."""
+        frames, images = outputs
+        self._drawn.extend(zip(frames.tolist(), images.numpy(), strict=True))
+
+    def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Gathers the frames of all ranks and writes them on the first."""
+        assert isinstance(pl_module, DiffusionTask)
+        drawn: Iterable[tuple[int, Any]] = self._drawn
+        if trainer.world_size > 1:
+            parts: list[list[tuple[int, Any]]] = [[] for _ in range(trainer.world_size)]
+            torch.distributed.all_gather_object(parts, self._drawn)
+            drawn = (pair for part in parts for pair in part)
+        if trainer.is_global_zero:
+            path = Path(trainer.log_dir or trainer.default_root_dir) / "predictions.h5"
+            write_predictions(path, trainer.datamodule.store, dict(drawn), pl_module.sampling)
+            Console(stderr=True).print(f"left in [bold]{path}[/bold]")
+        self._drawn = []
