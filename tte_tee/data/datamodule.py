@@ -209,6 +209,8 @@ class PhantomDataModule(EchoDataModule):
         patients: hearts in all, training, validation and test together.
         phantom_seed: of the hearts.
         size: of a frame in pixels.
+        val: share of the hearts in the validation split.
+        test: share of the hearts in the test split.
         batch_size, seed, num_workers, predict_split, eval_batch_size: as in EchoDataModule.
     """
 
@@ -219,6 +221,8 @@ class PhantomDataModule(EchoDataModule):
         patients: int = 30,
         phantom_seed: int = 2,
         size: int = 64,
+        val: float = 0.15,
+        test: float = 0.25,
         batch_size: int = 16,
         seed: int = 0,
         num_workers: int = 0,
@@ -226,7 +230,7 @@ class PhantomDataModule(EchoDataModule):
         eval_batch_size: int = 32,
     ) -> None:
         super().__init__(store, batch_size, seed, num_workers, predict_split, eval_batch_size)
-        self.spec = PhantomSpec(domain=domain, patients=patients, seed=phantom_seed, size=size)
+        self.spec = PhantomSpec(domain=domain, patients=patients, seed=phantom_seed, size=size, val=val, test=test)
 
     def prepare_data(self) -> None:
         """Images the phantom once, on one process; an existing file is used as it is."""

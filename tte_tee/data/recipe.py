@@ -90,7 +90,8 @@ def load_recipe(path: str | Path) -> Recipe:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the recipe ({error}); data/ holds recipes to start from") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot read the recipe ({reason}); data/ holds recipes to start from") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(data, dict):

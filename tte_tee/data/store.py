@@ -3,7 +3,7 @@
 Layout (schema 1): ``images``, ``masks`` and ``sector``, uint8 ``[N, H, W]``, chunked frame by
 frame and uncompressed; the group ``frames`` holds one column per field of :data:`COLUMNS`; the
 root's attributes hold the schema version, the label space, the licence, the command that made
-the file and a hash of its content. Paths never decide meaning: splits, origins and patients are
+the file, its provenance (JSON) and a hash of its content. Paths never decide meaning: splits, origins and patients are
 columns.
 """
 
@@ -104,6 +104,8 @@ class StoreWriter:
         self._file: h5py.File | None = None
 
     def __enter__(self) -> Self:
+        if self.path.is_dir():
+            raise UserError(f"{self.path}: is a folder; give the name of a file")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = h5py.File(self._temporary, "w")

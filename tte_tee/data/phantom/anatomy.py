@@ -13,6 +13,11 @@ def _normal(rng: np.random.Generator, mean: float, spread: float) -> float:
     return mean + spread * float(np.clip(rng.standard_normal(), -2.2, 2.2))
 
 
+def _opening(rng: np.random.Generator) -> float:
+    """Angle of a valve's leaflets at end-diastole: about to close in some hearts, shut in the others."""
+    return float(rng.uniform(0.2, 1.0)) if rng.random() < 0.45 else 0.0
+
+
 def _unit(vector: Array) -> Array:
     return vector / np.linalg.norm(vector)
 
@@ -115,7 +120,7 @@ class HeartShape:
             rv_lobes=rng.normal(0, 0.04, (2, 2)),
             offset=float(rng.uniform(3, 9)),
             tents=(float(rng.uniform(0.5, 5)), float(rng.uniform(0.5, 5))),
-            openings=tuple(float(rng.uniform(0.2, 1.0)) if rng.random() < 0.45 else 0.0 for _ in range(2)),
+            openings=(_opening(rng), _opening(rng)),
             papillary=np.stack([rng.uniform([-2.2, 1.2], [-0.9, 2.6]), rng.uniform(0.14, 0.24, 2)], axis=1),
         )
 

@@ -82,7 +82,7 @@ def transthoracic(heart: Heart, angle: float, rng: np.random.Generator) -> tuple
     """
     turned = _direction(angle + rng.normal(0, 5))
     across = np.cross([0, 0, 1.0], turned)
-    chest = rng.uniform(5, 16)
+    chest = rng.uniform(8, 20)
     origin = heart.lv.tip() + np.array([0, 0, heart.septal + chest])
     origin = origin + turned * rng.normal(-1, 5) + across * rng.normal(0, 3)
     aim = heart.mitral.centre + turned * rng.normal(-5, 5) + across * rng.normal(0, 2)

@@ -92,12 +92,12 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "gain": (-7, 6), "dynamic_range": (42, 56), "gamma": (0.95, 1.3),
     },
     "tee": {
-        "axial": (0.5, 0.8), "lateral": (0.8, 1.3), "focus": (50, 90), "blood": (-33, -23),
+        "axial": (0.5, 0.8), "lateral": (0.8, 1.3), "focus": (50, 90), "blood": (-33, -20),
         "pericardium": (4, 10), "fibrous": (0, 5), "leaflet": (3, 8), "outside": (-13, -2), "lung": (4, 16),
         "far": (3, 16), "trabecula": (0.8, 3.0), "patch": (2.5, 4.5), "specular": (3, 12), "anisotropy": (3, 11),
         "attenuation": (0.2, 0.9), "clutter": (2, 10), "clutter_reach": (2.5, 6), "haze": (-40, -29),
-        "side_lobes": (-36, -27), "shadow": (2, 7), "dropout": (6, 18), "edge": (0, 14), "noise": (-37, -27),
-        "gain": (-9, 2), "dynamic_range": (40, 52), "gamma": (0.9, 1.25),
+        "side_lobes": (-36, -27), "shadow": (2, 7), "dropout": (6, 18), "edge": (0, 20), "noise": (-37, -27),
+        "gain": (-12, 2), "dynamic_range": (40, 52), "gamma": (0.9, 1.25),
     },
 }  # fmt: skip
 

@@ -1,0 +1,159 @@
+"""Tiny stores, a tiny base and short runs, shared by the tests."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tte_tee.anatomy import CAMUS, TEE, LabelSpace
+from tte_tee.data.store import FrameInfo, StoreWriter
+
+SIZE = 16
+VIEWS = {"camus": ("A4C", "A2C"), "tee": ("ME4C", "ME2C")}
+PATIENTS = {"train": 4, "val": 2, "test": 2}
+RULES = {"reduce": {"RHS": ["RV", "RA"]}, "repurpose": {"RHS": "LV_epi"}}
+
+
+def pytest_configure() -> None:
+    torch.set_num_threads(1)
+
+
+def sector_of(size: int = SIZE) -> np.ndarray:
+    """A cone with its tip at the top."""
+    y, x = np.mgrid[:size, :size] / (size - 1)
+    return (np.abs(x - 0.5) <= 0.1 + 0.4 * y).astype(np.uint8)
+
+
+def draw_frame(labels: int, seed: int, size: int = SIZE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image, mask and sector: a dark blob per label in bright speckle."""
+    rng = np.random.default_rng(seed)
+    sector = sector_of(size)
+    mask = np.zeros((size, size), np.uint8)
+    y, x = np.mgrid[:size, :size]
+    for label in range(1, labels + 1):
+        row, column = rng.uniform(0.35, 0.85, 2) * size
+        mask[(y - row) ** 2 + (x - column) ** 2 < (size / 7) ** 2] = label
+    mask *= sector
+    image = rng.integers(90, 200, (size, size)) * np.where(mask > 0, 0.2, 1.0) * sector
+    return image.astype(np.uint8), mask, sector
+
+
+def write_store(
+    path: Path, space: LabelSpace, *, patients: dict[str, int] = PATIENTS, size: int = SIZE, empty: bool = False
+) -> Path:
+    """Two frames of each patient, one per view; ``empty`` leaves the masks without a label."""
+    with StoreWriter(path, space, licence="CC0-1.0", command="test") as writer:
+        for split, count in patients.items():
+            for patient in range(count):
+                for n, view in enumerate(VIEWS[space.name]):
+                    image, mask, sector = draw_frame(len(space.structures), 100 * len(split) + 10 * patient + n, size)
+                    name = f"{split}{patient}"
+                    info = FrameInfo(f"{name}/{view}", name, view, split, "phantom", phase="ED", spacing=(2.0, 1.5))
+                    writer.append(image, mask * (not empty), sector, info)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tee_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight patients of two frames each, in the label space and the views of TEE."""
+    return write_store(tmp_path_factory.mktemp("stores") / "tee.h5", TEE)
+
+
+@pytest.fixture(scope="session")
+def tte_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight patients of two frames each, in the label space and the views of CAMUS."""
+    return write_store(tmp_path_factory.mktemp("stores") / "tte.h5", CAMUS)
+
+
+def make_base(folder: Path, seed: int = 0) -> Path:
+    """A base of two levels with random weights."""
+    from tte_tee.models.denoiser import Denoiser, DenoiserConfig
+    from tte_tee.models.diffusion import noise_schedule
+    from tte_tee.models.folders import save_base
+
+    config = DenoiserConfig(
+        image_size=SIZE,
+        channels=(8, 16),
+        heads=(1, 2),
+        attention=(False, True),
+        patch=4,
+        token_channels=8,
+        norm_groups=4,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        save_base(folder, Denoiser(config), noise_schedule(), {"made": "by a test"}, half=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a base with random weights, 16x16."""
+    return make_base(tmp_path_factory.mktemp("bases") / "tiny")
+
+
+Command = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def adapt(tiny_base: Path, tee_store: Path) -> Command:
+    """``adapt(out, *overrides, command="fit")`` runs TEEAdapter by the command line; returns the run's folder."""
+
+    def run(out: Path, *overrides: str, command: str = "fit", method: str = "lora", steps: int = 3) -> Path:
+        return run_training(
+            command,
+            out,
+            "--model=TEEAdapter",
+            f"--model.base={tiny_base}",
+            f"--model.method={method}",
+            *(["--model.scope=[cross_attention, convolution]"] if method == "lora" else []),
+            f"--model.maskr2.reduce={json.dumps(RULES['reduce'])}",
+            f"--model.maskr2.repurpose={json.dumps(RULES['repurpose'])}",
+            "--model.learning_rate=0.01",
+            "--model.warmup_steps=0",
+            "--data=EchoDataModule",
+            f"--data.store={tee_store}",
+            *overrides,
+            steps=steps,
+        )
+
+    return run
+
+
+def run_training(command: str, out: Path, *words: str, steps: int) -> Path:
+    """One Lightning subcommand on a few frames; returns the folder that it logged to."""
+    from tte_tee.cli import main
+
+    before = set(out.glob("run/version_*"))
+    main(
+        [
+            command,
+            *words[:1],
+            "--model.sampling.steps=2",
+            *words[1:2],
+            *words[2:],
+            "--data.batch_size=4",
+            f"--trainer.max_steps={steps}",
+            "--trainer.accelerator=cpu",
+            "--trainer.enable_progress_bar=false",
+            "--trainer.log_every_n_steps=1",
+            "--trainer.logger=TensorBoardLogger",
+            f"--trainer.logger.save_dir={out}",
+            "--trainer.logger.name=run",
+        ]
+    )
+    (folder,) = set(out.glob("run/version_*")) - before
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lora_run(adapt: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished LoRA run of three steps."""
+    return adapt(tmp_path_factory.mktemp("lora"))
+
+
+def words_of(error: str) -> Sequence[str]:
+    return error.split()
