@@ -91,7 +91,13 @@ def main() -> None:
     for name, base in (word.split("=", 1) for word in options.bases):
         results[name] = row(drawn_frames(base, store, batch))
         print(name, results[name], flush=True)
-    record = {**provenance(), "store": store.content_hash, "frames": len(chosen), "split": "val", "dice_percent": results}
+    record = {
+        **provenance(),
+        "store": store.content_hash,
+        "frames": len(chosen),
+        "split": "val",
+        "dice_percent": results,
+    }
     options.out.write_text(json.dumps(record, indent=2) + "\n")
 
 

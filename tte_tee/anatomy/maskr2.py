@@ -1,11 +1,11 @@
-"""MaskR² = Reduce + Repurpose: how the labels of one modality take the places of another's.
+r"""MaskR² = Reduce + Repurpose: how the labels of one modality take the places of another's.
 
 A base was trained on masks of a source label space X. Masks of a target label space Y are to
 drive it. Every structure of X is a place (a channel of the condition) that Y may use:
 
 * *Identity*: a structure in both keeps its place.
-* *Reduce*: structures of Y\\X that have too few places merge into a super-class.
-* *Repurpose*: each (super-)class of Y\\X takes the place of a structure in X\\Y, whose meaning
+* *Reduce*: structures of Y outside X that have too few places merge into a super-class.
+* *Repurpose*: each (super-)class of Y outside X takes the place of a structure in X outside Y, whose meaning
   the adapter then relearns.
 
 Source: arXiv 2508.13077, section on MaskR². Rules are declared, completed where they leave one
@@ -63,9 +63,9 @@ def solve(
     Args:
         source: X, structures of the base.
         target: Y, structures of the masks.
-        reduce: super-class -> the structures of Y\\X that merge into it.
-        repurpose: (super-)class of Y\\X -> the structure of X\\Y whose place it takes.
-        background: structures of Y\\X that the generator is not told of.
+        reduce: super-class -> the structures of Y outside X that merge into it.
+        repurpose: (super-)class of Y outside X -> the structure of X outside Y whose place it takes.
+        background: structures of Y outside X that the generator is not told of.
 
     What is left out is filled in only where one answer is left: a single class without a place
     takes a single free place, and several classes without a place merge when just one is free.

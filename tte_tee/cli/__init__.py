@@ -70,4 +70,6 @@ def _run(command: str, words: list[str]) -> None:
 
         synthesize(words)
     else:
-        raise UserError(f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, 'data', 'synthesize'))}")
+        raise UserError(
+            f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, 'data', 'synthesize'))}"
+        )

@@ -22,10 +22,14 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--adapter", required=True, metavar="DIR", help="folder left by a fit of TEEAdapter")
-    parser.add_argument("--masks", required=True, metavar="F.h5", help="echo store whose masks, sectors and views are used")
+    parser.add_argument(
+        "--masks", required=True, metavar="F.h5", help="echo store whose masks, sectors and views are used"
+    )
     parser.add_argument("--out", required=True, metavar="S.h5", help="echo store to write")
     parser.add_argument("--split", choices=("train", "val", "test"), help="masks of one split alone (default: all)")
-    parser.add_argument("--samples-per-mask", type=_positive, default=1, metavar="N", help="frames per mask (default 1)")
+    parser.add_argument(
+        "--samples-per-mask", type=_positive, default=1, metavar="N", help="frames per mask (default 1)"
+    )
     parser.add_argument(
         "--sampler",
         choices=("dpm++", "ddim", "ddpm", "unipc"),
@@ -37,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         "--guidance", type=float, default=1.0, help="classifier-free guidance on the mask; 1 leaves it out (default 1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
-    parser.add_argument("--batch-size", type=_positive, default=16, metavar="N", help="frames drawn at once (default 16)")
+    parser.add_argument(
+        "--batch-size", type=_positive, default=16, metavar="N", help="frames drawn at once (default 16)"
+    )
     parser.add_argument("--base", metavar="DIR", help="the adapter's base, if it moved ('shipped': the package's own)")
     parser.add_argument("--device", default="cpu", help="torch device (default cpu)")
     return parser

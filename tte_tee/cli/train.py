@@ -36,14 +36,15 @@ class CLI(LightningCLI):
     def before_instantiate_classes(self) -> None:
         """Refuses to score a network with random weights."""
         config = self.config[self.subcommand]
-        if self.subcommand in ("validate", "test", "predict") and not config.get("ckpt_path"):
-            raise UserError("give --ckpt_path, a checkpoint of this config's run; without one random weights would be scored")
+        untrained = config.model.init_args.get("method") == "none"
+        if self.subcommand != "fit" and not untrained and not config.get("ckpt_path"):
+            raise UserError("give --ckpt_path, a checkpoint of this config's run; else untrained weights would be used")
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer; the exported folder records the config."""
         trainer = super().instantiate_trainer(**kwargs)
         subcommand = self.config[self.subcommand]
-        for callback in trainer.callbacks:
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Export):
                 callback.config = {key: subcommand[key].as_dict() for key in ("model", "data", "trainer")}
                 callback.config["seed_everything"] = subcommand["seed_everything"]
@@ -81,3 +82,4 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*__array__.*copy keyword.*")
+    warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")

@@ -83,7 +83,7 @@ class FrameStream(DistributedSampler[tuple[int, int]]):
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
-        super().__init__(range(len(frames)), num_replicas=world_size, rank=rank, seed=seed)
+        super().__init__(frames, num_replicas=world_size, rank=rank, seed=seed)  # type: ignore[arg-type]  # reads its length
         self.frames, self.batch_size, self.steps, self.first_step = frames, batch_size, steps, first_step
 
     def __len__(self) -> int:
@@ -152,12 +152,15 @@ class EchoDataModule(L.LightningDataModule):
         """
         indices = self.store.indices(split=split)
         if not len(indices):
-            raise UserError(f"{self.path}: no frame in split '{split}'; it has {dict(self.store.table['split'].value_counts())}")
+            raise UserError(
+                f"{self.path}: no frame in split '{split}'; it has {dict(self.store.table['split'].value_counts())}"
+            )
         return indices
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """``trainer.max_steps`` batches in the order of :class:`FrameStream`."""
         trainer = self.trainer
+        assert trainer is not None
         if trainer.max_steps < 0:
             raise UserError("trainer.max_steps: say how many steps to train (runs are counted in steps, not epochs)")
         stream = FrameStream(

@@ -1,6 +1,5 @@
 """Pictures of frames and masks: numpy in, RGB out."""
 
-import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -69,4 +68,4 @@ def write_png(path: Path, picture: np.ndarray) -> None:
         raise RuntimeError(f"could not encode {path}")
     temporary = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
     temporary.write_bytes(encoded.tobytes())
-    os.replace(temporary, path)
+    temporary.replace(path)

@@ -118,17 +118,13 @@ class StoreWriter:
         if self._file is None:
             raise RuntimeError("StoreWriter.append outside of its with block")
         arrays = dict(zip(ARRAYS, (image, mask, sector), strict=True))
-        if not self._rows:
-            for name in ARRAYS:
-                self._file.create_dataset(
-                    name, (0, *image.shape), np.uint8, maxshape=(None, *image.shape), chunks=(1, *image.shape)
-                )
-        size = self._file["images"].shape[1:]
+        size = self._file["images"].shape[1:] if self._rows else image.shape
         for name, array in arrays.items():
-            if array.shape != size or array.dtype != np.uint8:
-                raise UserError(
-                    f"frame '{info.key}': {name} is {array.dtype} {array.shape}, expected uint8 {tuple(size)}"
-                )
+            if array.shape != size or array.ndim != 2 or array.dtype != np.uint8:
+                expected = tuple(size) if len(size) == 2 else "(H, W)"
+                raise UserError(f"frame '{info.key}': {name} is {array.dtype} {array.shape}, expected uint8 {expected}")
+        if sector.max(initial=0) > 1:
+            raise UserError(f"frame '{info.key}': sector holds {sector.max()}, expected 0 outside and 1 inside")
         if mask.max(initial=0) > len(self.label_space.structures):
             raise UserError(
                 f"frame '{info.key}': label {mask.max()} is outside label space '{self.label_space.name}' "
@@ -136,6 +132,8 @@ class StoreWriter:
             )
         n = len(self._rows)
         for name, array in arrays.items():
+            if not n:
+                self._file.create_dataset(name, (0, *size), np.uint8, maxshape=(None, *size), chunks=(1, *size))
             self._file[name].resize(n + 1, axis=0)
             self._file[name][n] = array
         self._rows.append(info.row())
@@ -148,7 +146,7 @@ class StoreWriter:
             if kind is None:
                 self._finish(self._file)
                 self._file.close()
-                os.replace(self._temporary, self.path)
+                self._temporary.replace(self.path)
         finally:
             if self._file:
                 self._file.close()
@@ -229,8 +227,11 @@ class EchoStore:
                 self.command: str = file.attrs["command"]
                 self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
                 self.content_hash: str = file.attrs["content_hash"]
-                self.image_size: tuple[int, int] = file["images"].shape[1:]
                 self.table = pd.DataFrame({name: _column(file[f"frames/{name}"]) for name in COLUMNS})
+                count, *size = file["images"].shape
+                if any(file[name].shape != (count, *size) for name in ARRAYS) or count != len(self.table):
+                    raise UserError(f"{self.path}: images, masks, sector and frames differ in number; pack it again")
+                self.image_size: tuple[int, int] = (size[0], size[1])
         except (OSError, KeyError) as error:
             raise UserError(f"{self.path}: not a readable echo store ({error}); pack it again") from error
         self.label_space = LabelSpace(space["name"], tuple(space["structures"]))

@@ -17,8 +17,10 @@ group               layers                                             in the pa
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import cast
 
+from diffusers import UNet2DConditionModel
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 
@@ -63,10 +65,12 @@ def check_scope(scope: Sequence[str]) -> None:
     """
     unknown = [group for group in scope if group not in GROUPS]
     if unknown or not scope:
-        raise UserError(f"model.scope: {', '.join(unknown) or 'nothing'} is no group of layers; known: {', '.join(GROUPS)}")
+        raise UserError(
+            f"model.scope: {', '.join(unknown) or 'nothing'} is no group of layers; known: {', '.join(GROUPS)}"
+        )
 
 
-def add_lora(unet: nn.Module, scope: Sequence[str], *, rank: int, alpha: float) -> PeftModel:
+def add_lora(unet: nn.Module, scope: Sequence[str], *, rank: int, alpha: int) -> PeftModel:
     """Freezes the U-Net and adds LoRA (Hu et al. 2021) to every layer of the groups in ``scope``.
 
     The scale of the update is ``alpha / rank``. At the start the update is zero, so the
@@ -82,43 +86,57 @@ def add_lora(unet: nn.Module, scope: Sequence[str], *, rank: int, alpha: float) 
         raise UserError(f"model.scope: the base has no layer in {', '.join(empty)}; leave it out")
     targets = [name for group in scope for name in groups[group]]
     adapted = get_peft_model(unet, LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, bias="none"))
-    matched = {name for name, module in adapted.base_model.model.named_modules() if hasattr(module, "lora_A")}
+    matched = {name for name, module in plain_unet(adapted).named_modules() if hasattr(module, "lora_A")}
     if matched != set(targets):
         raise RuntimeError(f"peft adapted {sorted(matched ^ set(targets))} against the scope {list(scope)}")
     return adapted
 
 
-def plain_unet(unet: nn.Module) -> nn.Module:
+def plain_unet(unet: nn.Module) -> UNet2DConditionModel:
     """The diffusers U-Net inside peft's wrapper, or the U-Net itself."""
-    return unet.base_model.model if isinstance(unet, PeftModel) else unet
+    return cast(UNet2DConditionModel, unet.get_base_model() if isinstance(unet, PeftModel) else unet)
 
 
-def parameter_table(unet: nn.Module) -> list[dict[str, Any]]:
-    """For each group: its layers, how many are trained, and the trainable parameters.
+@dataclass
+class GroupRow:
+    """What a run does to one group of layers.
 
-    Returns:
-        One row per group, a row ``other`` (norms and the embedding of the plane) and a row
-        ``total``: ``group``, ``layers``, ``trained`` (layers), ``parameters`` (of the base),
-        ``trainable``, ``share`` (trainable over all parameters, base and added).
+    Attributes:
+        group: its name.
+        layers: Linear and Conv2d layers in it.
+        trained: how many of them have something to train.
+        parameters: of the base.
+        trainable: parameters that are trained, those of the base or those added to it.
+        share: trainable over all parameters of the network, base and added.
     """
-    rows = {
-        group: {"group": group, "layers": 0, "trained": 0, "parameters": 0, "trainable": 0}
-        for group in (*GROUPS, "other")
-    }
+
+    group: str
+    layers: int = 0
+    trained: int = 0
+    parameters: int = 0
+    trainable: int = 0
+    share: float = 0.0
+
+
+def parameter_table(unet: nn.Module) -> list[GroupRow]:
+    """A row per group, then ``other`` (norms and the embedding of the plane) and ``total``."""
+    rows = {group: GroupRow(group) for group in (*GROUPS, "other")}
     for name, module in plain_unet(unet).named_modules():
+        if ".base_layer" in name or ".lora_" in name:
+            continue  # parts of a layer that was counted under its own name
         layer = getattr(module, "base_layer", module)
-        inside_layer = ".base_layer" in name or ".lora_" in name
-        if inside_layer:
-            continue
         if isinstance(layer, nn.Linear | nn.Conv2d):
             row, own = rows[group_of(name, layer)], list(module.parameters())
-            row["layers"] += 1
-            row["trained"] += any(p.requires_grad for p in own)
+            row.layers += 1
+            row.trained += any(p.requires_grad for p in own)
         else:
             row, own = rows["other"], list(module.parameters(recurse=False))
-        row["parameters"] += sum(p.numel() for p in layer.parameters(recurse=False))
-        row["trainable"] += sum(p.numel() for p in own if p.requires_grad)
-    total = {key: sum(row[key] for row in rows.values()) for key in ("layers", "trained", "parameters", "trainable")}
+        row.parameters += sum(p.numel() for p in layer.parameters(recurse=False))
+        row.trainable += sum(p.numel() for p in own if p.requires_grad)
+    table = [*rows.values()]
+    counts = ("layers", "trained", "parameters", "trainable")
+    table.append(GroupRow("total", *(sum(getattr(row, count) for row in table) for count in counts)))
     everything = sum(p.numel() for p in unet.parameters())
-    table = [*rows.values(), {"group": "total", **total}]
-    return [{**row, "share": row["trainable"] / everything} for row in table]
+    for row in table:
+        row.share = row.trainable / everything
+    return table

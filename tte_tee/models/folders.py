@@ -16,14 +16,13 @@ An adapter::
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
@@ -90,7 +89,9 @@ def load_base(base: str) -> Base:
         unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, use_safetensors=True)
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
     except (OSError, KeyError, TypeError) as error:
-        raise UserError(f"{folder}: not a readable base ({_first_line(error)}); train one with base_tte.yaml") from error
+        raise UserError(
+            f"{folder}: not a readable base ({_first_line(error)}); train one with base_tte.yaml"
+        ) from error
     return Base(Denoiser(config, unet), schedule, file_hash(folder / _WEIGHTS), folder)
 
 
@@ -111,7 +112,7 @@ def save_adapter(
     mask_map = maskr2.mask_map
     with _whole_folder(folder) as temporary:
         if method == "lora":
-            denoiser.unet.save_pretrained(temporary)
+            cast(PeftModel, denoiser.unet).save_pretrained(str(temporary))
         elif method != "none":
             plain_unet(denoiser.unet).save_pretrained(temporary / "unet")
         _write_json(
@@ -156,9 +157,7 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{folder}: not a readable adapter ({_first_line(error)})") from error
     target = LabelSpace(rule["target"]["name"], tuple(rule["target"]["structures"]))
-    maskr2 = MaskR2(
-        MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"]
-    )
+    maskr2 = MaskR2(MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"])
     with torch.no_grad():
         maskr2.matrix.copy_(torch.tensor(rule["matrix"]))
     return Adapter(denoiser.eval(), loaded.schedule, maskr2, target, record, folder_hash(folder))
@@ -184,7 +183,8 @@ def folder_hash(folder: Path) -> str:
 
 
 def _denoiser_config(values: dict[str, Any]) -> DenoiserConfig:
-    return DenoiserConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+    return DenoiserConfig(**tuples)
 
 
 def _read_json(path: Path, kind: str) -> dict[str, Any]:
@@ -212,6 +212,6 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
         yield temporary
         if folder.exists():
             shutil.rmtree(folder)
-        os.replace(temporary, folder)
+        temporary.replace(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

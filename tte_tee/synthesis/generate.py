@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,9 @@ def synthesize(
     _check_fit(loaded, store, Path(adapter))
     indices = store.indices(split=split)
     if not len(indices):
-        raise UserError(f"{store.path}: no mask in split '{split}'; it has {', '.join(sorted(set(store.table['split'])))}")
+        raise UserError(
+            f"{store.path}: no mask in split '{split}'; it has {', '.join(sorted(set(store.table['split'])))}"
+        )
     loaded.denoiser.to(device)
     loaded.maskr2.to(device)
     jobs = [(int(i), n) for i in indices for n in range(samples_per_mask)]
@@ -73,7 +76,11 @@ def synthesize(
 
 def write_predictions(path: Path, store: EchoStore, frames: Mapping[int, np.ndarray], sampling: Sampling) -> None:
     """Writes frames that ``predict`` drew, by index of the mask's frame in ``store``."""
-    record = {**provenance(), "sampling": asdict(sampling), "masks": {"store": store.path.name, "hash": store.content_hash}}
+    record = {
+        **provenance(),
+        "sampling": asdict(sampling),
+        "masks": {"store": store.path.name, "hash": store.content_hash},
+    }
     with _writer(path, store, "python -m tte_tee predict", record) as writer:
         for index in sorted(frames):
             _, mask, sector = store.frame(index)
@@ -127,7 +134,7 @@ def _draw_all(
         for start in range(0, len(jobs), batch_size):
             part = jobs[start : start + batch_size]
             batch = {k: v.to(device) for k, v in default_collate([dataset[index, 0] for index, _ in part]).items()}
-            share = len(part) / sampling.steps
+            advance = partial(progress.advance, task, len(part) / sampling.steps)
             yield from draw_frames(
                 loaded.denoiser,
                 loaded.schedule,
@@ -135,6 +142,6 @@ def _draw_all(
                 batch,
                 [f"{keys[index]}#{n}" for index, n in part],
                 sampling,
-                on_step=lambda share=share: progress.advance(task, share),
+                on_step=advance,
             ).numpy()
             progress.update(task, completed=start + len(part))

@@ -65,7 +65,7 @@ class TEEAdapter(DiffusionTask):
         method: Method = "lora",
         scope: Sequence[str] = (),
         rank: int = 4,
-        alpha: float | None = None,
+        alpha: int | None = None,
         maskr2: MaskR2Rules = MaskR2Rules(),
         learning_rate: float = 2e-3,
         weight_decay: float = 0.0,
@@ -83,7 +83,7 @@ class TEEAdapter(DiffusionTask):
         if rank < 1:
             raise UserError(f"model.rank: {rank}; a rank is 1 or more")
         self.base, self.method, self.scope = base, method, list(scope)
-        self.rank, self.alpha, self.rules = rank, float(rank if alpha is None else alpha), maskr2
+        self.rank, self.alpha, self.rules = rank, rank if alpha is None else alpha, maskr2
 
     def build(self, label_space: LabelSpace) -> None:
         """Loads the base, solves MaskR² for the masks at hand and makes the right part trainable."""

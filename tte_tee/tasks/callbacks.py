@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from diffusers.training_utils import EMAModel
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
@@ -100,8 +101,8 @@ class ParameterTable(Callback):
         for heading in ("group", "layers", "trained", "parameters", "trainable", "share"):
             table.add_column(heading, justify="left" if heading == "group" else "right")
         for row in parameter_table(pl_module.denoiser.unet):
-            numbers = (f"{row[k]:,}" for k in ("layers", "trained", "parameters", "trainable"))
-            table.add_row(row["group"], *numbers, f"{row['share']:.2%}", end_section=row["group"] == "other")
+            numbers = (f"{n:,}" for n in (row.layers, row.trained, row.parameters, row.trainable))
+            table.add_row(row.group, *numbers, f"{row.share:.2%}", end_section=row.group == "other")
         console = Console(stderr=True)
         console.print(table)
         console.print(f"MaskR²: {pl_module.maskr2.mask_map.describe()}")
@@ -120,9 +121,9 @@ class Previews(Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Draws a grid when one is due."""
-        if self.every_n_steps and trainer.global_step % self.every_n_steps == 0:
-            if trainer.global_step < trainer.max_steps:
-                self._draw(trainer, pl_module)
+        due = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
+        if due and trainer.global_step < trainer.max_steps:
+            self._draw(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Draws the last grid, with the averaged weights."""
@@ -132,7 +133,7 @@ class Previews(Callback):
         if not trainer.is_global_zero or not trainer.log_dir:
             return
         assert isinstance(pl_module, DiffusionTask)
-        batch = trainer.datamodule.fixed_batch(self.frames)
+        batch = pl_module.data.fixed_batch(self.frames)
         on_device = {key: value.to(pl_module.device) for key, value in batch.items()}
         with trainer.precision_plugin.forward_context():
             drawn = pl_module.draw(on_device).numpy()
@@ -144,7 +145,7 @@ class Previews(Callback):
         ]
         picture = contact_sheet(rows, ("mask", "reference", "sample"))
         write_png(Path(trainer.log_dir) / "previews" / f"step_{trainer.global_step:06d}.png", picture)
-        if trainer.logger is not None:
+        if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("previews", picture, trainer.global_step, dataformats="HWC")
 
 
@@ -164,11 +165,12 @@ class Export(Callback):
         """Writes ``base/`` or ``adapter/`` into the run's folder and says where."""
         if not trainer.is_global_zero or not trainer.log_dir:
             return
+        assert isinstance(pl_module, DiffusionTask)
         record = {
             **provenance(),
             "config": self.config,
             "steps": trainer.global_step,
-            "data": {"store": trainer.datamodule.path.name, "hash": trainer.datamodule.store.content_hash},
+            "data": {"store": pl_module.data.path.name, "hash": pl_module.data.store.content_hash},
         }
         if isinstance(pl_module, TTEDiffusion):
             folder = Path(trainer.log_dir) / "base"
@@ -187,9 +189,7 @@ class Predictions(Callback):
     def __init__(self) -> None:
         self._drawn: list[tuple[int, Any]] = []
 
-    def on_predict_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any
-    ) -> None:
+    def on_predict_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Keeps the frames of a batch until all are there."""
         frames, images = outputs
         self._drawn.extend(zip(frames.tolist(), images.numpy(), strict=True))
@@ -204,6 +204,6 @@ class Predictions(Callback):
             drawn = (pair for part in parts for pair in part)
         if trainer.is_global_zero:
             path = Path(trainer.log_dir or trainer.default_root_dir) / "predictions.h5"
-            write_predictions(path, trainer.datamodule.store, dict(drawn), pl_module.sampling)
+            write_predictions(path, pl_module.data.store, dict(drawn), pl_module.sampling)
             Console(stderr=True).print(f"left in [bold]{path}[/bold]")
         self._drawn = []

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from tte_tee.anatomy import LabelSpace
 from tte_tee.anatomy.maskr2 import identity
+from tte_tee.data.datamodule import Batch, EchoDataModule
 from tte_tee.errors import UserError
 from tte_tee.models.conditioning import encode_condition
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
 from tte_tee.models.diffusion import Prediction, diffusion_loss, keyed_draws, noise_schedule
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.frames import Sampling, draw_frames
-
-Batch = dict[str, Tensor]
 
 
 class DiffusionTask(L.LightningModule):
@@ -47,6 +46,11 @@ class DiffusionTask(L.LightningModule):
         self.sampling, self.seed = sampling, seed
         self._built = False
 
+    @property
+    def data(self) -> EchoDataModule:
+        """The DataModule of the run."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
     def build(self, label_space: LabelSpace) -> None:
         """Makes ``denoiser``, ``schedule`` and ``maskr2`` for masks of ``label_space``."""
         raise NotImplementedError
@@ -59,7 +63,7 @@ class DiffusionTask(L.LightningModule):
         """
         if self._built:
             return
-        data = self.trainer.datamodule
+        data = self.data
         self.target = data.label_space
         self.build(data.label_space)
         side = self.denoiser.config.image_size
