@@ -1,7 +1,7 @@
 """Tiny stores, a tiny base and short runs, shared by the tests."""
 
-import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +14,11 @@ from tte_tee.data.store import FrameInfo, StoreWriter
 SIZE = 16
 VIEWS = {"camus": ("A4C", "A2C"), "tee": ("ME4C", "ME2C")}
 PATIENTS = {"train": 4, "val": 2, "test": 2}
-RULES = {"reduce": {"RHS": ["RV", "RA"]}, "repurpose": {"RHS": "LV_epi"}}
 
 
 def pytest_configure() -> None:
     torch.set_num_threads(1)
+    logging.raiseExceptions = False  # Lightning's log handler keeps the stderr of the test that imported it
 
 
 def sector_of(size: int = SIZE) -> np.ndarray:
@@ -95,65 +95,76 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("bases") / "tiny")
 
 
-Command = Callable[..., Path]
+TINY_DENOISER = (
+    "--model.denoiser.image_size=16",
+    "--model.denoiser.channels=[8, 16]",
+    "--model.denoiser.heads=[1, 2]",
+    "--model.denoiser.attention=[false, true]",
+    "--model.denoiser.patch=4",
+    "--model.denoiser.token_channels=8",
+    "--model.denoiser.norm_groups=4",
+)
+Train = Callable[..., Path]
 
 
-@pytest.fixture(scope="session")
-def adapt(tiny_base: Path, tee_store: Path) -> Command:
-    """``adapt(out, *overrides, command="fit")`` runs TEEAdapter by the command line; returns the run's folder."""
-
-    def run(out: Path, *overrides: str, command: str = "fit", method: str = "lora", steps: int = 3) -> Path:
-        return run_training(
-            command,
-            out,
-            "--model=TEEAdapter",
-            f"--model.base={tiny_base}",
-            f"--model.method={method}",
-            *(["--model.scope=[cross_attention, convolution]"] if method == "lora" else []),
-            f"--model.maskr2.reduce={json.dumps(RULES['reduce'])}",
-            f"--model.maskr2.repurpose={json.dumps(RULES['repurpose'])}",
-            "--model.learning_rate=0.01",
-            "--model.warmup_steps=0",
-            "--data=EchoDataModule",
-            f"--data.store={tee_store}",
-            *overrides,
-            steps=steps,
-        )
-
-    return run
-
-
-def run_training(command: str, out: Path, *words: str, steps: int) -> Path:
-    """One Lightning subcommand on a few frames; returns the folder that it logged to."""
+def train(command: str, out: Path, *words: str) -> Path:
+    """One Lightning subcommand; returns the folder that it logged to."""
     from tte_tee.cli import main
 
     before = set(out.glob("run/version_*"))
-    main(
-        [
-            command,
-            *words[:1],
-            "--model.sampling.steps=2",
-            *words[1:2],
-            *words[2:],
-            "--data.batch_size=4",
-            f"--trainer.max_steps={steps}",
-            "--trainer.accelerator=cpu",
-            "--trainer.enable_progress_bar=false",
-            "--trainer.log_every_n_steps=1",
-            "--trainer.logger=TensorBoardLogger",
-            f"--trainer.logger.save_dir={out}",
-            "--trainer.logger.name=run",
-        ]
-    )
+    quiet = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false")
+    logger = ("--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={out}", "--trainer.logger.name=run")
+    main([command, *words, *quiet, *logger])
     (folder,) = set(out.glob("run/version_*")) - before
     return folder
 
 
 @pytest.fixture(scope="session")
-def lora_run(adapt: Command, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def adapt(tiny_base: Path, tee_store: Path) -> Train:
+    """``adapt(out, *overrides, command="fit", method="lora")`` runs TEEAdapter; returns the run's folder."""
+
+    def run(out: Path, *overrides: str, command: str = "fit", method: str = "lora") -> Path:
+        scope = ["--model.scope=[cross_attention, convolution]"] if method == "lora" else []
+        words = [
+            "--model=TEEAdapter",
+            f"--model.base={tiny_base}",
+            f"--model.method={method}",
+            "--model.learning_rate=0.01",
+            "--model.warmup_steps=0",
+            "--model.sampling.steps=2",
+            "--data=EchoDataModule",
+            f"--data.store={tee_store}",
+            "--data.batch_size=4",
+            "--trainer.max_steps=3",
+            "--trainer.log_every_n_steps=1",
+        ]
+        return train(command, out, *words, *scope, *overrides)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def train_base(tte_store: Path) -> Train:
+    """``train_base(out, *overrides, command="fit")`` runs TTEDiffusion; returns the run's folder."""
+
+    def run(out: Path, *overrides: str, command: str = "fit") -> Path:
+        words = [
+            "--model=TTEDiffusion",
+            *TINY_DENOISER,
+            "--model.warmup_steps=0",
+            "--model.sampling.steps=2",
+            "--data=EchoDataModule",
+            f"--data.store={tte_store}",
+            "--data.batch_size=4",
+            "--trainer.max_steps=3",
+            "--trainer.log_every_n_steps=1",
+        ]
+        return train(command, out, *words, *overrides)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def lora_run(adapt: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished LoRA run of three steps."""
     return adapt(tmp_path_factory.mktemp("lora"))
-
-
-def words_of(error: str) -> Sequence[str]:
-    return error.split()

@@ -51,9 +51,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         _run(words[0], words[1:])
-    except UserError as error:
-        print(f"tte_tee {words[0]}: {error}", file=sys.stderr)
+    except Exception as error:
+        mistake = _mistake(error)
+        if mistake is None:
+            raise
+        print(f"tte_tee {words[0]}: {mistake}", file=sys.stderr)
         sys.exit(2)
+
+
+def _mistake(error: BaseException | None) -> UserError | None:
+    """The user's mistake behind an error; parsers wrap what a constructor raises."""
+    while error is not None and not isinstance(error, UserError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _run(command: str, words: list[str]) -> None:

@@ -2,8 +2,9 @@
 
 import logging
 import os
+import re
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
@@ -18,6 +19,35 @@ from tte_tee.tasks.callbacks import EMA, Export, ParameterTable, Predictions, Pr
 from tte_tee.tasks.diffusion import DiffusionTask, TTEDiffusion
 
 __all__ = ["EchoDataModule", "PhantomDataModule", "TEEAdapter", "TTEDiffusion", "main"]
+
+
+HINT = "; 'fit --help' and '--print_config' show what there is"
+
+
+class Parser(LightningArgumentParser):
+    """Says what is wrong with an option in one line, where jsonargparse prints every option there is."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Refuses the command line.
+
+        Raises:
+            UserError: always.
+        """
+        raise UserError(one_line(message)) from ex
+
+
+def one_line(message: str) -> str:
+    """The part of a message of jsonargparse that speaks of the user's words.
+
+    Where a value fits none of several types it lists one complaint per type; "not None" is never
+    the one that helps. A message of a nested key arrives here twice.
+    """
+    head, _, complaints = message.replace(HINT, "").partition("Errors:")
+    lines = [line.strip(" -") for line in (complaints or head).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("Given value", "Expected a <class 'NoneType'>"))]
+    key = re.match(r'Parser key "([^"]+)":', head)
+    text = " ".join(lines).removeprefix(key[0] if key else "").strip()
+    return f"{key[1] if key else 'options'}: {text}{HINT}"
 
 
 class CLI(LightningCLI):
@@ -61,6 +91,7 @@ def main(words: list[str]) -> None:
     CLI(
         DiffusionTask,
         EchoDataModule,
+        parser_class=Parser,
         subclass_mode_model=True,
         subclass_mode_data=True,
         seed_everything_default=0,
@@ -78,8 +109,10 @@ def main(words: list[str]) -> None:
 
 def _quiet() -> None:
     """Silences advice that no user of this command can follow."""
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("pytorch.utilities.rank_zero", "fabric.utilities.seed"):
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*this fit will run with no optimizer.*")  # method none
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*__array__.*copy keyword.*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")

@@ -12,7 +12,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tte_tee.anatomy import CAMUS, PLANES
+from tte_tee.anatomy import CAMUS, PLANES, LabelSpace
 from tte_tee.errors import UserError
 from tte_tee.models.conditioning import mask_tokens, token_width, without_mask
 
@@ -53,7 +53,14 @@ class DenoiserConfig:
     norm_groups: int = 32
 
     def __post_init__(self) -> None:
+        LabelSpace("denoiser.structures", self.structures)
         levels = len(self.channels)
+        positive = (self.image_size, self.space_to_depth, self.patch, self.layers_per_block, self.token_channels)
+        if not levels or min(*positive, self.norm_groups, *self.channels, *self.heads) < 1:
+            raise UserError(
+                "denoiser: there must be a level, and image_size, space_to_depth, patch, channels, heads, "
+                "layers_per_block, token_channels and norm_groups must be 1 or more"
+            )
         if len(self.heads) != levels or len(self.attention) != levels:
             raise UserError(
                 f"denoiser: channels, heads and attention must name the same number of levels "
@@ -67,6 +74,8 @@ class DenoiserConfig:
             )
         if any(c % self.norm_groups for c in self.channels):
             raise UserError(f"denoiser.norm_groups: {self.norm_groups} does not divide every width of {self.channels}")
+        if any(c % h for c, h in zip(self.channels, self.heads, strict=True)):
+            raise UserError(f"denoiser.heads: {self.heads} do not divide the widths {self.channels}")
 
 
 def build_unet(config: DenoiserConfig) -> UNet2DConditionModel:

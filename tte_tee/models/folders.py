@@ -27,6 +27,7 @@ from typing import Any, Literal, cast
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from tte_tee.anatomy import LabelSpace, MaskMap
 from tte_tee.errors import UserError
@@ -142,24 +143,24 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
     folder = Path(folder)
     record = _read_json(folder / "adapter.json", "adapter")
     rule = _read_json(folder / "maskr2.json", "adapter")
-    loaded = load_base(base or record["base"])
-    if loaded.hash != record["base_hash"]:
-        raise UserError(
-            f"{folder}: made for base {record['base_hash'][:12]}, but {loaded.folder} has {loaded.hash[:12]}; "
-            "give the right one with --base"
-        )
-    denoiser = loaded.denoiser
     try:
+        loaded = load_base(base or record["base"])
+        if loaded.hash != record["base_hash"]:
+            raise UserError(
+                f"{folder}: made for base {record['base_hash'][:12]}, but {loaded.folder} has {loaded.hash[:12]}; "
+                "give the right one with --base"
+            )
+        denoiser = loaded.denoiser
         if record["method"] == "lora":
             denoiser.unet = PeftModel.from_pretrained(denoiser.unet, str(folder))
         elif record["method"] != "none":
             denoiser.unet = UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True)
-    except (OSError, ValueError, RuntimeError) as error:
+        target = LabelSpace(rule["target"]["name"], tuple(rule["target"]["structures"]))
+        maskr2 = MaskR2(MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"])
+        with torch.no_grad():
+            maskr2.matrix.copy_(torch.tensor(rule["matrix"]))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a readable adapter ({_first_line(error)})") from error
-    target = LabelSpace(rule["target"]["name"], tuple(rule["target"]["structures"]))
-    maskr2 = MaskR2(MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"])
-    with torch.no_grad():
-        maskr2.matrix.copy_(torch.tensor(rule["matrix"]))
     return Adapter(denoiser.eval(), loaded.schedule, maskr2, target, record, folder_hash(folder))
 
 

@@ -1,0 +1,175 @@
+"""Diffusion: draws that depend on the frame alone, the loss as written, samplers that find what they should."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from tte_tee.models.conditioning import without_mask
+from tte_tee.models.denoiser import Denoiser, DenoiserConfig
+from tte_tee.models.diffusion import diffusion_loss, generator_for, keyed_draws, min_snr_weight, noise_schedule, sample
+
+SAMPLERS = ("dpm++", "ddim", "ddpm", "unipc")
+PREDICTIONS = ("epsilon", "v_prediction")
+SHAPE = (1, 8, 8)
+
+
+def draws_of(frames: list[int], draws: list[int], key: tuple[str, int] = ("train", 0)) -> list[Tensor]:
+    return list(keyed_draws(key, torch.tensor(frames), torch.tensor(draws), SHAPE))
+
+
+def test_draws_of_a_frame_do_not_depend_on_its_batch() -> None:
+    together = draws_of([3, 11, 7], [0, 2, 1])
+    for position, (frame, draw) in enumerate([(3, 0), (11, 2), (7, 1)]):
+        for all_of_them, alone in zip(together, draws_of([frame], [draw]), strict=True):
+            assert torch.equal(all_of_them[position], alone[0])
+    for first, turned in zip(together, draws_of([7, 11, 3], [1, 2, 0]), strict=True):
+        assert torch.equal(first, turned.flip(0))
+
+
+@pytest.mark.parametrize(
+    "other", [([4], [0], ("train", 0)), ([3], [1], ("train", 0)), ([3], [0], ("train", 1)), ([3], [0], ("eval", 0))]
+)
+def test_another_frame_draw_seed_or_purpose_has_other_noise(other: tuple) -> None:
+    assert not torch.equal(draws_of([3], [0])[1], draws_of(*other)[1])
+
+
+def test_draws_do_not_touch_the_global_random_state() -> None:
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    draws_of([1, 2], [0, 0])
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_draws_are_uniform_steps_and_standard_noise() -> None:
+    timesteps, noise, uniform = draws_of(list(range(600)), [0] * 600)
+    assert 0 <= timesteps.min() < 20 and 980 < timesteps.max() < 1000
+    assert abs(timesteps.float().mean() - 499.5) < 40
+    assert abs(noise.mean()) < 0.02 and abs(noise.std() - 1) < 0.02
+    assert uniform.min() >= 0 and uniform.max() < 1 and abs(uniform.mean() - 0.5) < 0.04
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("gamma", [1.0, 5.0])
+def test_min_snr_weights_are_the_papers(prediction: str, gamma: float) -> None:
+    schedule = noise_schedule(prediction)
+    steps = [0, 100, 500, 900, 999]
+    found = min_snr_weight(schedule, torch.tensor(steps), gamma).tolist()
+    for step, weight in zip(steps, found, strict=True):
+        signal = schedule.alphas_cumprod[step].item()
+        snr = signal / (1 - signal)
+        expected = min(snr, gamma) / (snr if prediction == "epsilon" else snr + 1)
+        assert math.isclose(weight, expected, rel_tol=1e-4)
+
+
+def exact(schedule, mean: float, std: float = 0.0) -> Callable[..., Tensor]:
+    """The best prediction for data of independent pixels N(mean, std²)."""
+
+    def denoise(noisy: Tensor, timesteps: Tensor, *_: Tensor) -> Tensor:
+        signal = schedule.alphas_cumprod[timesteps].double().view(-1, 1, 1, 1)
+        x, a, s = noisy.double(), signal.sqrt(), (1 - signal).sqrt()
+        clean = mean + a * std**2 / (signal * std**2 + 1 - signal) * (x - a * mean)
+        epsilon = (x - a * clean) / s
+        return (epsilon if schedule.config.prediction_type == "epsilon" else a * epsilon - s * clean).float()
+
+    return denoise
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_loss_of_a_perfect_predictor_is_zero_and_of_no_other(prediction: str) -> None:
+    schedule = noise_schedule(prediction)
+    timesteps, noise, _ = draws_of(list(range(8)), [0] * 8)
+    image = torch.full((8, *SHAPE), 0.3)
+    perfect = diffusion_loss(exact(schedule, 0.3), schedule, image, timesteps, noise, 5.0)
+    assert perfect.shape == (8,)
+    assert perfect.max() < 1e-6
+    assert (diffusion_loss(exact(schedule, 0.5), schedule, image, timesteps, noise, 5.0) > 1e-3).all()
+
+
+def test_loss_is_the_weighted_error_of_the_noise() -> None:
+    schedule = noise_schedule("epsilon")
+    timesteps, noise, _ = draws_of([0, 1], [0, 0])
+    loss = diffusion_loss(lambda x, t: torch.zeros_like(x), schedule, torch.zeros(2, *SHAPE), timesteps, noise, 5.0)
+    expected = min_snr_weight(schedule, timesteps, 5.0) * noise.square().mean((1, 2, 3))
+    assert torch.allclose(loss, expected)
+
+
+def generators(count: int, seed: int = 0) -> list[torch.Generator]:
+    return [generator_for("sample", seed, n) for n in range(count)]
+
+
+def drawn(denoiser: Callable[..., Tensor], schedule, count: int = 4, side: int = 8, **options: object) -> Tensor:
+    condition, plane = torch.zeros(count, 4, side, side), torch.zeros(count, dtype=torch.long)
+    return sample(denoiser, schedule, condition, plane, generators(count), **options)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samplers_find_a_constant(sampler: str, prediction: str) -> None:
+    schedule = noise_schedule(prediction)
+    frames = drawn(exact(schedule, 0.4), schedule, sampler=sampler, steps=20)
+    assert (frames - 0.4).abs().max() < 0.02
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_samplers_find_a_gaussian(sampler: str, prediction: str) -> None:
+    schedule = noise_schedule(prediction)
+    frames = drawn(exact(schedule, -0.2, 0.2), schedule, count=8, side=16, sampler=sampler, steps=50)
+    assert abs(frames.mean() + 0.2) < 0.02
+    assert 0.17 < frames.std() < 0.22
+
+
+def test_samples_stay_in_range() -> None:
+    schedule = noise_schedule()
+    assert drawn(exact(schedule, 1.7), schedule, steps=10).max() == 1.0
+
+
+@pytest.fixture(scope="module")
+def denoiser() -> Denoiser:
+    torch.manual_seed(0)
+    config = DenoiserConfig(
+        image_size=16, channels=(8, 16), heads=(1, 2), attention=(False, True), patch=4, token_channels=8, norm_groups=4
+    )
+    return Denoiser(config).eval()
+
+
+@pytest.fixture(scope="module")
+def condition() -> Tensor:
+    condition = torch.randint(0, 2, (3, 4, 16, 16), generator=torch.Generator().manual_seed(0)).float()
+    return 2 * condition - 1
+
+
+def draw(denoiser: Denoiser, condition: Tensor, seeds: list[int], **options: object) -> Tensor:
+    plane = torch.zeros(len(condition), dtype=torch.long)
+    keys = [generator_for("sample", 0, seed) for seed in seeds]
+    return sample(denoiser, noise_schedule(), condition, plane, keys, steps=4, **options)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_sample_depends_on_its_key_and_not_on_its_batch(
+    denoiser: Denoiser, condition: Tensor, sampler: str, guidance: float
+) -> None:
+    options = {"sampler": sampler, "guidance": guidance}
+    together = draw(denoiser, condition, [0, 1, 2], **options)
+    assert torch.equal(draw(denoiser, condition, [0, 1, 2], **options), together)
+    alone = torch.cat([draw(denoiser, condition[i : i + 1], [i], **options) for i in range(3)])
+    assert torch.allclose(alone, together, atol=1e-4)
+    assert not torch.allclose(draw(denoiser, condition[:1], [9], **options), together[:1], atol=0.1)
+
+
+def test_guidance_goes_from_the_withheld_mask_past_the_mask(denoiser: Denoiser, condition: Tensor) -> None:
+    one, nearly_one, two, none = (draw(denoiser, condition, [0, 1, 2], guidance=g) for g in (1.0, 1.0 + 1e-6, 2.0, 0.0))
+    assert torch.allclose(one, nearly_one, atol=1e-3)
+    assert not torch.allclose(one, two, atol=1e-3)
+    assert torch.allclose(none, draw(denoiser, without_mask(condition), [0, 1, 2]), atol=1e-4)
+
+
+def test_progress_is_told_of_every_step(denoiser: Denoiser, condition: Tensor) -> None:
+    told = []
+    draw(denoiser, condition, [0, 1, 2], on_step=lambda: told.append(1))
+    assert len(told) == 4
