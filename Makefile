@@ -20,7 +20,7 @@ comma := ,
 space := $(empty) $(empty)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 
-.PHONY: help setup fit test test-all lint format types check constraints clean
+.PHONY: help setup fit test test-all lint bench format types check constraints clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET'
@@ -45,6 +45,9 @@ test: $(READY) ## run the tests, without the slow ones: make test [ARGS='-k stor
 
 test-all: $(READY) ## run all tests and say which lines none of them reaches
 	$(BIN)/python -m pytest --cov $(ARGS)
+
+bench: $(READY) ## measure what a user waits for, into experiments/bench/speed.json
+	$(BIN)/python experiments/bench/speed.py --out experiments/bench/speed.json
 
 lint: $(READY) ## check style and format
 	$(BIN)/ruff check .

@@ -113,6 +113,7 @@ def _quiet() -> None:
         logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*this fit will run with no optimizer.*")  # method none
+    warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")  # max_steps 0
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*__array__.*copy keyword.*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")

@@ -4,7 +4,7 @@ Trains a small segmenter on the real training frames of a store, then asks it wh
 drew for the masks of validation patients. Mask fidelity is the Dice between the mask that was
 asked for and the mask that was found, averaged over frames, per structure.
 
-    python experiments/bench/conditioning.py --store TTE.h5 --out FILE.json tokens=BASE concat=BASE both=BASE
+    python experiments/conditioning.py --store TTE.h5 --out FILE.json tokens=BASE concat=BASE both=BASE
 """
 
 import argparse
