@@ -42,9 +42,9 @@ def draw_frame(labels: int, seed: int, size: int = SIZE) -> tuple[np.ndarray, np
 
 
 def write_store(
-    path: Path, space: LabelSpace, *, patients: dict[str, int] = PATIENTS, size: int = SIZE, empty: bool = False
+    path: Path, space: LabelSpace, *, patients: dict[str, int] = PATIENTS, size: int = SIZE, blank: bool = False
 ) -> Path:
-    """Two frames of each patient, one per view; ``empty`` leaves the masks without a label."""
+    """Two frames of each patient, one per view; ``blank`` leaves the images black."""
     with StoreWriter(path, space, licence="CC0-1.0", command="test") as writer:
         for split, count in patients.items():
             for patient in range(count):
@@ -52,7 +52,7 @@ def write_store(
                     image, mask, sector = draw_frame(len(space.structures), 100 * len(split) + 10 * patient + n, size)
                     name = f"{split}{patient}"
                     info = FrameInfo(f"{name}/{view}", name, view, split, "phantom", phase="ED", spacing=(2.0, 1.5))
-                    writer.append(image, mask * (not empty), sector, info)
+                    writer.append(image * (not blank), mask, sector, info)
     return path
 
 
@@ -68,7 +68,7 @@ def tte_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_store(tmp_path_factory.mktemp("stores") / "tte.h5", CAMUS)
 
 
-def make_base(folder: Path, seed: int = 0) -> Path:
+def make_base(folder: Path, seed: int = 7) -> Path:
     """A base of two levels with random weights."""
     from tte_tee.models.denoiser import Denoiser, DenoiserConfig
     from tte_tee.models.diffusion import noise_schedule

@@ -89,7 +89,7 @@ def keys_of(loader) -> list[tuple[int, int]]:
 def test_training_draws_train_frames_for_exactly_its_steps(tee_store: Path, num_workers: int) -> None:
     keys = keys_of(module(tee_store, num_workers=num_workers).train_dataloader())
     assert len(keys) == 5 * 3
-    assert set(frame for frame, _ in keys) == set(EchoStore(tee_store).indices(split="train"))
+    assert {frame for frame, _ in keys} == set(EchoStore(tee_store).indices(split="train"))
     assert keys == keys_of(module(tee_store).train_dataloader())
 
 
@@ -106,7 +106,7 @@ def test_a_resumed_run_draws_the_rest(tee_store: Path, accumulate: int) -> None:
 def test_evaluation_goes_through_its_split_in_order(tee_store: Path, loader: str, split: str) -> None:
     data = module(tee_store, predict_split="train", eval_batch_size=3)
     batches = list(getattr(data, loader)())
-    assert [len(batch["frame"]) for batch in batches][0] == 3
+    assert len(batches[0]["frame"]) == 3
     assert keys_of(batches) == [(i, 0) for i in EchoStore(tee_store).indices(split=split)]
 
 
@@ -139,7 +139,7 @@ def test_label_space_and_size_are_the_stores(tee_store: Path) -> None:
     assert (module(tee_store).label_space, module(tee_store).image_size) == (TEE, (16, 16))
 
 
-def test_phantom_is_made_once_and_then_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_phantom_is_made_once_and_then_kept(tmp_path: Path) -> None:
     options = {"store": str(tmp_path / "f.h5"), "domain": "tee", "patients": 3, "size": 16}
     data = PhantomDataModule(**options)
     data.prepare_data()

@@ -1,5 +1,420 @@
-def test_x(lora_run):
-    import subprocess
+"""Training by the command line: what is trained, what is left behind, that it resumes exactly, that options matter."""
 
-    print(subprocess.run(["find", str(lora_run)], capture_output=True, text=True).stdout)
-    assert 0
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from conftest import Train, make_base, write_store
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.data import default_collate
+
+import tte_tee
+from tte_tee.anatomy import CAMUS, TEE
+from tte_tee.data.datamodule import FrameDataset
+from tte_tee.data.store import EchoStore
+from tte_tee.models.folders import load_adapter, load_base
+from tte_tee.synthesis.frames import Sampling, draw_frames
+
+METHODS = ("lora", "full", "scratch", "none")
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+Tensors = dict[str, torch.Tensor]
+
+
+def weights_of(run: Path) -> Tensors:
+    """The exported weights and matrix of an adapter's run."""
+    folder = run / "adapter"
+    stored = load_file(folder / ("adapter_model.safetensors" if (folder / "adapter_config.json").exists() else WEIGHTS))
+    return {**stored, "matrix": torch.tensor(json.loads((folder / "maskr2.json").read_text())["matrix"])}
+
+
+def same(first: Tensors, second: Tensors) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def checkpoint_of(run: Path, name: str = "last.ckpt") -> dict[str, Any]:
+    return torch.load(run / "checkpoints" / name, weights_only=True)
+
+
+def scalars_of(run: Path) -> dict[str, list[float]]:
+    events = EventAccumulator(str(run)).Reload()
+    return {tag: [event.value for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.fixture(scope="module")
+def runs(adapt: Train, lora_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A finished run of each method."""
+    folder = tmp_path_factory.mktemp("runs")
+    steps = {"none": "--trainer.max_steps=0"}
+    others = {m: adapt(folder / m, steps.get(m, "--trainer.max_steps=3"), method=m) for m in METHODS if m != "lora"}
+    return {"lora": lora_run, **others}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_leaves_an_adapter_that_loads(runs: dict[str, Path], tiny_base: Path, method: str) -> None:
+    loaded, base = load_adapter(runs[method] / "adapter"), load_base(str(tiny_base))
+    assert (loaded.record["method"], loaded.target) == (method, TEE)
+    assert loaded.maskr2.mask_map.place == {"LV": "LV", "LA": "LA", "RV": "LV_epi", "RA": "LV_epi"}
+    given = (torch.zeros(1, 1, 16, 16), torch.tensor([10]), torch.ones(1, 4, 16, 16), torch.tensor([0]))
+    unchanged = torch.equal(loaded.denoiser(*given), base.denoiser.eval()(*given))
+    assert unchanged == (method == "none")
+
+
+def test_scratch_starts_far_from_the_base_and_full_starts_at_it(runs: dict[str, Path], tiny_base: Path) -> None:
+    base = load_file(tiny_base / WEIGHTS)
+
+    def distance(method: str) -> float:
+        return max(
+            (tensor - base[key]).abs().max().item() for key, tensor in weights_of(runs[method]).items() if key in base
+        )
+
+    assert 0 < distance("full") < 0.05 < distance("scratch")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_checkpoint_holds_what_was_trained_and_no_more(runs: dict[str, Path], tiny_base: Path, method: str) -> None:
+    if method == "none":
+        assert not list(runs[method].glob("checkpoints/*"))
+        return
+    held = set(checkpoint_of(runs[method])["state_dict"])
+    plain = {f"denoiser.unet.{name}" for name in load_file(tiny_base / WEIGHTS)}
+    if method == "lora":
+        exported = [name for name in weights_of(runs[method]) if ".lora_" in name]
+        assert held == {f"denoiser.unet.{name.removesuffix('.weight')}.default.weight" for name in exported}
+    else:
+        assert held == plain
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_provenance_travels_with_the_adapter(
+    runs: dict[str, Path], tiny_base: Path, tee_store: Path, method: str
+) -> None:
+    record = json.loads((runs[method] / "adapter/adapter.json").read_text())
+    assert record["tte_tee"] == tte_tee.__version__
+    assert {"torch", "diffusers", "peft", "lightning"} <= set(record["versions"])
+    assert record["commit"] and record["time"].endswith("+00:00")
+    assert (record["base"], record["base_hash"]) == (str(tiny_base), load_base(str(tiny_base)).hash)
+    assert record["steps"] == (0 if method == "none" else 3)
+    assert record["data"] == {"store": tee_store.name, "hash": EchoStore(tee_store).content_hash}
+    assert record["config"]["seed_everything"] == 0
+    assert record["config"]["model"]["init_args"]["method"] == method
+    assert record["config"]["data"]["init_args"]["store"] == str(tee_store)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_last_preview_is_a_picture_for_every_row(runs: dict[str, Path], method: str) -> None:
+    (path,) = (runs[method] / "previews").glob("*.png")
+    assert path.name == ("step_000000.png" if method == "none" else "step_000003.png")
+    assert cv2.imread(str(path)).std() > 10
+
+
+def test_losses_are_logged(lora_run: Path) -> None:
+    scalars = scalars_of(lora_run)
+    assert len(scalars["train/loss"]) == 3
+    assert len(scalars["val/loss"]) >= 1
+    assert np.isfinite(scalars["train/loss"] + scalars["val/loss"]).all()
+
+
+def test_training_lowers_the_loss(adapt: Train, tmp_path: Path) -> None:
+    losses = scalars_of(adapt(tmp_path, "--trainer.max_steps=40", "--data.batch_size=8", method="full"))["train/loss"]
+    assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:3])
+
+
+def test_run_shows_what_is_trained(adapt: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = adapt(tmp_path, "--model.scope=[self_attention]")
+    shown = capsys.readouterr().err
+    assert "RV + RA -> LV_epi" in shown
+    (row,) = [line for line in shown.splitlines() if "self_attention" in line]
+    trainable = sum(tensor.numel() for name, tensor in weights_of(run).items() if name != "matrix")
+    assert f"{trainable:,}" in row
+
+
+def test_same_seed_gives_the_same_adapter(adapt: Train, lora_run: Path, tmp_path: Path) -> None:
+    assert same(weights_of(adapt(tmp_path)), weights_of(lora_run))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--seed_everything=1",
+        "--model.rank=2",
+        "--model.alpha=1",
+        "--model.scope=[cross_attention]",
+        "--model.learning_rate=0.003",
+        "--model.weight_decay=5",
+        "--model.warmup_steps=2",
+        "--model.mask_dropout=1",
+        "--model.min_snr_gamma=0.5",
+        "--model.maskr2.learnable=true",
+        "--model.maskr2.background=[RA]",
+        "--data.batch_size=2",
+        "--ema.decay=0.1",
+        "--trainer.max_steps=2",
+        "--trainer.accumulate_grad_batches=2",
+    ],
+)
+def test_an_option_changes_what_is_trained(adapt: Train, lora_run: Path, tmp_path: Path, option: str) -> None:
+    changed, before = weights_of(adapt(tmp_path, option)), weights_of(lora_run)
+    assert not same(changed, before)
+    if changed.keys() == before.keys():  # the rule alone would not do
+        assert not same({**changed, "matrix": before["matrix"]}, before)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["seed=1", "sampler=ddim", "sampler=ddpm", "sampler=unipc", "steps=3", "guidance=3"],
+)
+def test_a_sampling_option_changes_the_frames(
+    adapt: Train, lora_run: Path, drawn: EchoStore, tmp_path: Path, option: str
+) -> None:
+    checkpoint = f"--ckpt_path={lora_run}/checkpoints/last.ckpt"
+    run = adapt(tmp_path, checkpoint, "--model.sampling.steps=4", f"--model.sampling.{option}", command="predict")
+    changed = EchoStore(run / "predictions.h5")
+    assert any((a[0] != b[0]).any() for a, b in zip(changed, drawn, strict=True))
+
+
+@pytest.mark.parametrize("option", ["--previews.every_n_steps=1", "--previews.frames=2"])
+def test_a_preview_option_changes_the_previews(adapt: Train, lora_run: Path, tmp_path: Path, option: str) -> None:
+    def pictures(run: Path) -> dict[str, tuple[int, ...]]:
+        return {path.name: cv2.imread(str(path)).shape for path in (run / "previews").glob("*.png")}
+
+    run = adapt(tmp_path, option)
+    assert pictures(run) != pictures(lora_run)
+    assert same(weights_of(run), weights_of(lora_run))  # looking does not change what is seen
+
+
+def test_another_base_gives_another_adapter(adapt: Train, lora_run: Path, tmp_path: Path) -> None:
+    run = adapt(tmp_path / "run", f"--model.base={make_base(tmp_path / 'base', seed=1)}")
+    assert not same(weights_of(run), weights_of(lora_run))
+
+
+def test_learnable_maskr2_is_trained_with_nothing_else_and_stored(adapt: Train, tmp_path: Path) -> None:
+    run = adapt(tmp_path, "--model.maskr2.learnable=true", method="none")
+    assert set(checkpoint_of(run)["state_dict"]) == {"maskr2.matrix"}
+    matrix, rule = (
+        load_adapter(run / "adapter").maskr2.matrix,
+        torch.tensor([[1.0, 0, 0, 0], [0, 0, 1, 1], [0, 1, 0, 0]]),
+    )
+    assert not torch.equal(matrix, rule)
+    assert torch.allclose(matrix, rule, atol=0.1)
+    assert matrix[1, 2] != matrix[1, 3]  # RV and RA may drift apart
+
+
+def equal_states(first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal_states(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(equal_states, first, second))
+    return first == second
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--model.maskr2.learnable=true"],
+        ["--trainer.accumulate_grad_batches=2", "--data.num_workers=1"],
+        ["--trainer.val_check_interval=2", "--previews.every_n_steps=2"],
+    ],
+    ids=["learnable", "accumulate with a worker", "with validation between"],
+)
+def test_a_resumed_run_ends_where_an_unbroken_one_ends(adapt: Train, tmp_path: Path, options: list[str]) -> None:
+    words = [*options, "--trainer.max_steps=5", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=-1"]
+    whole = adapt(tmp_path / "whole", *words)
+    (middle,) = (path for path in (whole / "checkpoints").iterdir() if "step=3" in path.name)
+    resumed = adapt(tmp_path / "resumed", *words, f"--ckpt_path={middle}")
+    assert same(weights_of(resumed), weights_of(whole))
+    ends = [checkpoint_of(run) for run in (whole, resumed)]
+    for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
+        assert equal_states(ends[0][key], ends[1][key]), key
+    averages = [end["callbacks"][next(name for name in end["callbacks"] if name.startswith("EMA"))] for end in ends]
+    assert averages[0]["shadow_params"] and equal_states(*averages)
+    assert (
+        scalars_of(resumed)["train/loss"] == scalars_of(whole)["train/loss"][-len(scalars_of(resumed)["train/loss"]) :]
+    )
+
+
+def test_checkpoint_of_another_scope_is_refused(
+    adapt: Train, lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        adapt(tmp_path, "--model.scope=[self_attention]", f"--ckpt_path={lora_run}/checkpoints/last.ckpt")
+    assert stop.value.code == 2
+    assert "checkpoint holds other trained weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["validate", "test"])
+def test_evaluation_logs_the_loss_of_the_average(adapt: Train, lora_run: Path, tmp_path: Path, command: str) -> None:
+    checkpoint = f"--ckpt_path={lora_run}/checkpoints/last.ckpt"
+    run, again = (adapt(tmp_path, checkpoint, *more, command=command) for more in ([], ["--seed_everything=5"]))
+    name = "val/loss" if command == "validate" else "test/loss"
+    assert scalars_of(run) == scalars_of(again)
+    if command == "validate":
+        assert scalars_of(run)[name] == pytest.approx(scalars_of(lora_run)["val/loss"][-1:])
+    assert np.isfinite(scalars_of(run)[name]).all()
+
+
+@pytest.mark.parametrize("command", ["validate", "test", "predict"])
+def test_untrained_weights_are_not_scored(
+    adapt: Train, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        adapt(tmp_path, command=command)
+    assert stop.value.code == 2
+    assert "--ckpt_path" in capsys.readouterr().err
+
+
+def test_the_control_is_scored_without_a_checkpoint(adapt: Train, tmp_path: Path) -> None:
+    assert np.isfinite(scalars_of(adapt(tmp_path, method="none", command="test"))["test/loss"]).all()
+
+
+@pytest.fixture(scope="module")
+def drawn(adapt: Train, lora_run: Path, tmp_path_factory: pytest.TempPathFactory) -> EchoStore:
+    """What ``predict`` leaves for the test split."""
+    checkpoint = f"--ckpt_path={lora_run}/checkpoints/last.ckpt"
+    run = adapt(tmp_path_factory.mktemp("drawn"), checkpoint, "--model.sampling.steps=4", command="predict")
+    return EchoStore(run / "predictions.h5")
+
+
+def test_predictions_are_a_store_of_the_masks(drawn: EchoStore, tee_store: Path) -> None:
+    masks = EchoStore(tee_store)
+    indices = masks.indices(split="test")
+    assert list(drawn.table["parent"]) == list(masks.table["key"][indices])
+    assert set(drawn.table["origin"]) == {"generated"}
+    assert drawn.provenance["masks"]["hash"] == masks.content_hash
+    assert drawn.provenance["sampling"]["steps"] == 4
+    for frame, index in zip(drawn, indices, strict=True):
+        image, mask, sector = masks.frame(index)
+        np.testing.assert_array_equal(frame[1], mask)
+        np.testing.assert_array_equal(frame[2], sector)
+        assert (frame[0] != image).any() and frame[0].std() > 1
+
+
+def test_predictions_follow_split_and_not_batch_size(
+    adapt: Train, lora_run: Path, drawn: EchoStore, tmp_path: Path
+) -> None:
+    words = [f"--ckpt_path={lora_run}/checkpoints/last.ckpt", "--model.sampling.steps=4"]
+    by_one = EchoStore(adapt(tmp_path, *words, "--data.eval_batch_size=1", command="predict") / "predictions.h5")
+    for first, second in zip(by_one, drawn, strict=True):
+        assert np.abs(first[0].astype(int) - second[0]).max() <= 2
+    val = EchoStore(adapt(tmp_path, *words, "--data.predict_split=val", command="predict") / "predictions.h5")
+    assert set(val.table["split"]) == {"val"}
+
+
+def test_predictions_are_drawn_with_the_averaged_weights(drawn: EchoStore, lora_run: Path, tee_store: Path) -> None:
+    """The exported adapter holds the average; what it draws is what ``predict`` drew."""
+    adapter, dataset = load_adapter(lora_run / "adapter"), FrameDataset(EchoStore(tee_store))
+    indices = dataset.store.indices(split="test")
+    batch = default_collate([dataset[int(index), 0] for index in indices])
+    keys = [str(index) for index in indices]
+    frames = draw_frames(adapter.denoiser, adapter.schedule, adapter.maskr2, batch, keys, Sampling(steps=4))
+    np.testing.assert_array_equal(frames, [frame[0] for frame in drawn])
+
+
+def test_a_store_without_validation_trains(adapt: Train, tmp_path: Path) -> None:
+    store = write_store(tmp_path / "f.h5", TEE, patients={"train": 2})
+    run = adapt(tmp_path, f"--data.store={store}")
+    assert len(scalars_of(run)["train/loss"]) == 3
+    assert list((run / "previews").glob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def base_run(train_base: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train_base(tmp_path_factory.mktemp("base"))
+
+
+def base_weights(run: Path) -> Tensors:
+    return load_file(run / "base" / WEIGHTS)
+
+
+def test_a_base_is_left_with_its_provenance_and_can_be_adapted(
+    base_run: Path, adapt: Train, tte_store: Path, tmp_path: Path
+) -> None:
+    record = json.loads((base_run / "base/base.json").read_text())["provenance"]
+    assert record["data"] == {"store": tte_store.name, "hash": EchoStore(tte_store).content_hash}
+    assert (record["steps"], record["tte_tee"]) == (3, tte_tee.__version__)
+    assert base_weights(base_run)["conv_in.weight"].dtype == torch.float16
+    run = adapt(tmp_path, f"--model.base={base_run / 'base'}")
+    assert load_adapter(run / "adapter").record["base_hash"] == load_base(str(base_run / "base")).hash
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--seed_everything=1",
+        "--model.learning_rate=0.01",
+        "--model.weight_decay=5",
+        "--model.warmup_steps=2",
+        "--model.mask_dropout=1",
+        "--model.min_snr_gamma=0.5",
+        "--model.prediction=epsilon",
+        "--model.denoiser.conditioning=tokens",
+        "--model.denoiser.conditioning=concat",
+        "--model.denoiser.space_to_depth=1",
+        "--model.denoiser.layers_per_block=2",
+        "--export.half=false",
+    ],
+)
+def test_an_option_changes_the_base(train_base: Train, base_run: Path, tmp_path: Path, option: str) -> None:
+    assert not same(base_weights(train_base(tmp_path, option)), base_weights(base_run))
+
+
+def test_same_seed_gives_the_same_base(train_base: Train, base_run: Path, tmp_path: Path) -> None:
+    assert same(base_weights(train_base(tmp_path)), base_weights(base_run))
+
+
+Spoil = Callable[[Path, Path], list[str]]
+
+
+def small_frames(folder: Path, tte: Path) -> list[str]:
+    return [f"--data.store={write_store(folder / 'f.h5', TEE, size=8)}"]
+
+
+def no_train(folder: Path, tte: Path) -> list[str]:
+    return [f"--data.store={write_store(folder / 'f.h5', TEE, patients={'test': 1})}"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (small_frames, "frames are 8x8, the network takes 16x16"),
+        (no_train, "no frame in split 'train'"),
+        (["--data.store=nowhere.h5"], "nowhere.h5: no such echo store"),
+        (["--model.base=nowhere"], "nowhere: no base folder"),
+        (["--model.scope=[mlp]"], "mlp is no group of layers"),
+        (["--model.scope=[]"], "nothing is no group of layers"),
+        (["--model.method=full"], "uses no scope"),
+        (["--model.rank=0"], "a rank is 1 or more"),
+        (["--model.maskr2.background=[LV_epi]"], "LV_epi is no label of the masks"),
+        (["--model.maskr2.repurpose.RV=LA"], "the place of LA is not free"),
+        (["--trainer.max_steps=-1"], "say how many steps"),
+        (["--model.method=bitfit"], "method"),
+        (["--model.ranks=4"], "ranks"),
+        (["--model.sampling.sampler=euler"], "sampler"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    adapt: Train, tte_store: Path, tmp_path: Path, words: Any, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        adapt(tmp_path / "out", *(words if isinstance(words, list) else words(tmp_path, tte_store)))
+    assert stop.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("tte_tee fit: ")]
+    assert says in line
+    assert not list(tmp_path.glob("out/run/*/adapter"))
+
+
+def test_a_base_is_trained_on_its_own_label_space(
+    train_base: Train, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        train_base(tmp_path, f"--data.store={tee_store}")
+    assert stop.value.code == 2
+    said = capsys.readouterr().err
+    assert all(name in said for name in (*CAMUS.structures, *TEE.structures))

@@ -114,6 +114,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*this fit will run with no optimizer.*")  # method none
     warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")  # max_steps 0
+    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint.*not resumable")  # FrameStream is
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*__array__.*copy keyword.*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")

@@ -160,6 +160,11 @@ class Export(Callback):
     def __init__(self, half: bool = True) -> None:
         self.half = half
         self.config: dict[str, Any] = {}
+        self._provenance: dict[str, Any] = {}
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Notes commit, versions and time of the start: what runs is the code of that moment."""
+        self._provenance = provenance()
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes ``base/`` or ``adapter/`` into the run's folder and says where."""
@@ -167,7 +172,7 @@ class Export(Callback):
             return
         assert isinstance(pl_module, DiffusionTask)
         record = {
-            **provenance(),
+            **self._provenance,
             "config": self.config,
             "steps": trainer.global_step,
             "data": {"store": pl_module.data.path.name, "hash": pl_module.data.store.content_hash},

@@ -1,0 +1,124 @@
+"""The command line: quick help, and one line for every mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Train
+
+import tte_tee
+from tte_tee import cli
+from tte_tee.cli import main
+from tte_tee.errors import UserError
+
+LIGHT = ["--help", "-h", "--version"]
+
+
+@pytest.mark.parametrize("words", [["--help"], ["data", "--help"], ["synthesize", "--help"]], ids=" ".join)
+def test_help_needs_no_torch(words: list[str]) -> None:
+    code = (
+        "import sys\nfrom tte_tee.cli import main\n"
+        f"try: main({words})\nexcept SystemExit as stop: assert not stop.code\n"
+        "assert not {'torch', 'lightning', 'h5py', 'diffusers'} & set(sys.modules), 'slow'"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("usage: ")
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("words", [[], ["-h"], ["--help"]], ids=["nothing", "-h", "--help"])
+def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(words)
+    shown = capsys.readouterr().out
+    assert all(f"\n  {name} " in shown for name in ("data pack", "data phantom", *cli.TRAINING, "synthesize"))
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--version"])
+    assert capsys.readouterr().out == f"tte_tee {tte_tee.__version__}\n"
+
+
+@pytest.mark.parametrize("command", cli.TRAINING)
+def test_training_commands_explain_themselves(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert not stop.value.code
+    shown = capsys.readouterr().out
+    assert all(option in shown for option in ("--config", "--model", "--data", "--ema.decay", "--previews.frames"))
+
+
+@pytest.mark.parametrize("word", ["TEEAdapter", "TTEDiffusion"])
+def test_options_of_a_model_are_explained(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["fit", f"--model.help={word}"])
+    shown = capsys.readouterr().out
+    assert "--model.init_args.mask_dropout" in shown
+    assert "withheld" in shown  # from the docstring
+
+
+def refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line that is said of a mistake."""
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1, said.err
+    assert not said.out
+    return said.err
+
+
+def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(["train"], capsys)
+    assert said.startswith("tte_tee train: unknown command")
+    assert all(name in said for name in (*cli.TRAINING, "data", "synthesize"))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["fit", "--config=nowhere.yaml"], "nowhere.yaml"),
+        (["fit", "--model=Nothing"], "Nothing"),
+        (["fit", "--model=TEEAdapter", "--data=EchoDataModule"], "store"),
+        (["fit", "--trainer.max_stepz=3"], "max_stepz"),
+        (["test", "--model=TEEAdapter", "--model.scope=[convolution]", "--data=PhantomDataModule"], "--ckpt_path"),
+        (["synthesize", "--adapter=nowhere", "--masks=nowhere.h5", "--out=o.h5"], "nowhere.h5"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else value,
+)
+def test_mistakes_are_one_line(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert says in refused(words, capsys)
+
+
+def test_a_mistake_inside_a_constructor_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(["fit", "--model=TEEAdapter", "--model.scope=[mlp]", "--data=PhantomDataModule"], capsys)
+    assert "model.scope: mlp is no group of layers" in said
+
+
+def test_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(command: str, words: list[str]) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "_run", fail)
+    with pytest.raises(ZeroDivisionError):
+        main(["fit"])
+
+
+def test_the_users_mistake_is_found_behind_what_a_parser_wraps(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(command: str, words: list[str]) -> None:
+        try:
+            raise UserError("model.rank: 0")
+        except UserError as error:
+            raise ValueError("a page of types") from error
+
+    monkeypatch.setattr(cli, "_run", fail)
+    assert refused(["fit"], capsys) == "tte_tee fit: model.rank: 0\n"
+
+
+def test_the_saved_config_repeats_the_run(adapt: Train, lora_run: Path, tmp_path: Path) -> None:
+    main(["fit", f"--config={lora_run}/config.yaml", f"--trainer.logger.init_args.save_dir={tmp_path}"])
+    names = ["adapter_model.safetensors", "maskr2.json"]
+    again = tmp_path / "run/version_0/adapter"
+    assert all((again / name).read_bytes() == (lora_run / "adapter" / name).read_bytes() for name in names)
