@@ -53,7 +53,7 @@ def test_options_of_a_model_are_explained(word: str, capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         main(["fit", f"--model.help={word}"])
     shown = capsys.readouterr().out
-    assert "--model.init_args.mask_dropout" in shown
+    assert "--model.mask_dropout" in shown
     assert "withheld" in shown  # from the docstring
 
 

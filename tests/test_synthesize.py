@@ -157,8 +157,12 @@ def no_room(given: Given, folder: Path) -> list[str]:
     return [f"--out={folder / 'file' / 's.h5'}"]
 
 
-def no_device(given: Given, folder: Path) -> list[str]:
+def unknown_device(given: Given, folder: Path) -> list[str]:
     return ["--device=abacus"]
+
+
+def absent_device(given: Given, folder: Path) -> list[str]:
+    return ["--device=cuda:77"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,8 @@ def no_device(given: Given, folder: Path) -> list[str]:
         (other_size, "masks are 8x8"),
         (no_split, "no mask in split 'val'; it has test"),
         (no_room, "cannot write there"),
-        (no_device, "abacus"),
+        (unknown_device, "--device abacus"),
+        (absent_device, "--device cuda:77"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -117,6 +117,7 @@ def test_losses_are_logged(lora_run: Path) -> None:
     scalars = scalars_of(lora_run)
     assert len(scalars["train/loss"]) == 3
     assert len(scalars["val/loss"]) >= 1
+    assert scalars["learning_rate"] == pytest.approx([0.01, 0.0075, 0.0025])  # a cosine to zero
     assert np.isfinite(scalars["train/loss"] + scalars["val/loss"]).all()
 
 
@@ -225,12 +226,13 @@ def equal_states(first: Any, second: Any) -> bool:
     ids=["learnable", "accumulate with a worker", "with validation between"],
 )
 def test_a_resumed_run_ends_where_an_unbroken_one_ends(adapt: Train, tmp_path: Path, options: list[str]) -> None:
-    words = [*options, "--trainer.max_steps=5", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=-1"]
+    words = [*options, "--trainer.max_steps=6", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=-1"]
     whole = adapt(tmp_path / "whole", *words)
-    (middle,) = (path for path in (whole / "checkpoints").iterdir() if "step=3" in path.name)
+    (middle,) = (whole / "checkpoints").glob("*step=3.ckpt")
     resumed = adapt(tmp_path / "resumed", *words, f"--ckpt_path={middle}")
     assert same(weights_of(resumed), weights_of(whole))
     ends = [checkpoint_of(run) for run in (whole, resumed)]
+    assert ends[0]["global_step"] == 6
     for key in ("state_dict", "optimizer_states", "lr_schedulers", "global_step"):
         assert equal_states(ends[0][key], ends[1][key]), key
     averages = [end["callbacks"][next(name for name in end["callbacks"] if name.startswith("EMA"))] for end in ends]

@@ -58,8 +58,11 @@ def synthesize(
         raise UserError(
             f"{store.path}: no mask in split '{split}'; it has {', '.join(sorted(set(store.table['split'])))}"
         )
-    loaded.denoiser.to(device)
-    loaded.maskr2.to(device)
+    try:
+        loaded.denoiser.to(device)
+        loaded.maskr2.to(device)
+    except (RuntimeError, AssertionError) as error:  # torch knows no such device, or was built without it
+        raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error
     jobs = [(int(i), n) for i in indices for n in range(samples_per_mask)]
     record = {
         **provenance(),

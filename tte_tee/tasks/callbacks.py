@@ -32,6 +32,7 @@ class EMA(Callback):
         self.decay = decay
         self.average: EMAModel | None = None
         self._state: dict[str, Any] | None = None
+        self._step = 0
         self._swapped = False
 
     @staticmethod
@@ -53,11 +54,14 @@ class EMA(Callback):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Starts the average, or goes on with the one of the checkpoint."""
         self._ensure(pl_module)
+        self._step = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Takes the weights of this step into the average."""
+        """Takes the weights of this step into the average; between steps (accumulation) they stand still."""
         assert self.average is not None
-        self.average.step(self._trained(pl_module))
+        if trainer.global_step > self._step:
+            self._step = trainer.global_step
+            self.average.step(self._trained(pl_module))
 
     def _swap_in(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._ensure(pl_module)

@@ -99,6 +99,7 @@ class DiffusionTask(L.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Min-SNR weighted denoising loss of one batch."""
+        self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         return self._shared_step(batch, "train")
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
