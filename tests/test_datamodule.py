@@ -150,3 +150,11 @@ def test_phantom_is_made_once_and_then_kept(tmp_path: Path) -> None:
     other = PhantomDataModule(**{**options, "store": str(tmp_path / "g.h5"), "phantom_seed": 9})
     other.prepare_data()
     assert other.store.content_hash != made
+
+
+def test_a_phantom_of_another_config_is_not_used_in_silence(tmp_path):
+    path = tmp_path / "phantom.h5"
+    PhantomDataModule(store=str(path), patients=3, size=16).prepare_data()
+    PhantomDataModule(store=str(path), patients=3, size=16).prepare_data()
+    with pytest.raises(UserError, match=r"patients 3.*patients 4"):
+        PhantomDataModule(store=str(path), patients=4, size=16).prepare_data()

@@ -236,9 +236,19 @@ class PhantomDataModule(EchoDataModule):
         self.spec = PhantomSpec(domain=domain, patients=patients, seed=phantom_seed, size=size, val=val, test=test)
 
     def prepare_data(self) -> None:
-        """Images the phantom once, on one process; an existing file is used as it is."""
+        """Images the phantom once, on one process.
+
+        Raises:
+            UserError: the file is there, but holds something else than this phantom.
+        """
+        command = self.spec.command(self.path.name)
         if not self.path.exists():
             write_phantom(self.spec, self.path, progress=True)
+        elif EchoStore(self.path).command != command:
+            raise UserError(
+                f"{self.path}: was made by '{EchoStore(self.path).command}', the config asks for '{command}'; "
+                "remove the file or name another with --data.store"
+            )
 
 
 class _Keyed(Dataset[Batch]):

@@ -120,9 +120,15 @@ class DiffusionTask(L.LightningModule):
         return draw_frames(self.denoiser, self.schedule, self.maskr2, batch, keys, self.sampling)
 
     def configure_optimizers(self) -> Any:
-        """AdamW on what is trainable, with linear warm-up and a cosine to zero; None without any."""
+        """AdamW on what is trainable, with linear warm-up and a cosine to zero; None without any.
+
+        Raises:
+            UserError: there is nothing to train and yet steps to take.
+        """
         trainable = [p for p in self.parameters() if p.requires_grad]
         if not trainable:
+            if self.trainer.max_steps:
+                raise UserError("trainer.max_steps: this method trains nothing; set it to 0")
             return None
         optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=self.weight_decay)
         scheduler = get_cosine_schedule_with_warmup(optimizer, self.warmup_steps, self.trainer.max_steps)
