@@ -104,16 +104,18 @@ def diffusion_loss(
 def make_sampler(name: Sampler, schedule: DDPMScheduler) -> DDPMScheduler:
     """The diffusers scheduler of that name on the same forward process.
 
-    ``dpm++`` is DPM-Solver++ 2M (Lu et al. 2022), ``unipc`` UniPC (Zhao et al. 2023).
+    ``dpm++`` is DPM-Solver++ 2M (Lu et al. 2022), ``unipc`` UniPC (Zhao et al. 2023). Steps are
+    spaced from the last one down ("trailing", Lin et al. 2024): the start is pure noise, so the
+    first step must be the one that was trained on almost pure noise.
     """
-    config = schedule.config
+    config = {**schedule.config, "timestep_spacing": "trailing"}
     if name == "dpm++":
         return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", solver_order=2)
     if name == "unipc":
         return UniPCMultistepScheduler.from_config(config)
     if name == "ddim":
-        return DDIMScheduler.from_config(config, clip_sample=False, timestep_spacing="trailing")
-    return DDPMScheduler.from_config(config, clip_sample=False, timestep_spacing="trailing")
+        return DDIMScheduler.from_config(config, clip_sample=False)
+    return DDPMScheduler.from_config(config, clip_sample=False)
 
 
 @torch.no_grad()

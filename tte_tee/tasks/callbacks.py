@@ -119,7 +119,7 @@ class Previews(Callback):
     """Grids of mask | reference | sample at fixed masks and noise, in TensorBoard and as PNG.
 
     Args:
-        every_n_steps: how often beside the start and the end; 0 for the end alone.
+        every_n_steps: how often before the end; 0 for the end alone.
         frames: rows of the grid.
     """
 
@@ -137,7 +137,8 @@ class Previews(Callback):
         self._draw(trainer, pl_module)
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        if not trainer.is_global_zero or not trainer.log_dir:
+        log_dir = trainer.log_dir  # asked on every rank: it is broadcast
+        if not trainer.is_global_zero or not log_dir:
             return
         assert isinstance(pl_module, DiffusionTask)
         batch = pl_module.data.fixed_batch(self.frames)
@@ -151,7 +152,7 @@ class Previews(Callback):
             for mask, sector, real, synthetic in zip(masks, sectors, reference, drawn, strict=True)
         ]
         picture = contact_sheet(rows, ("mask", "reference", "sample"))
-        write_png(Path(trainer.log_dir) / "previews" / f"step_{trainer.global_step:06d}.png", picture)
+        write_png(Path(log_dir) / "previews" / f"step_{trainer.global_step:06d}.png", picture)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("previews", picture, trainer.global_step, dataformats="HWC")
 
@@ -175,7 +176,8 @@ class Export(Callback):
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes ``base/`` or ``adapter/`` into the run's folder and says where."""
-        if not trainer.is_global_zero or not trainer.log_dir:
+        log_dir = trainer.log_dir  # asked on every rank: it is broadcast
+        if not trainer.is_global_zero or not log_dir:
             return
         assert isinstance(pl_module, DiffusionTask)
         record = {
@@ -185,11 +187,11 @@ class Export(Callback):
             "data": {"store": pl_module.data.path.name, "hash": pl_module.data.store.content_hash},
         }
         if isinstance(pl_module, TTEDiffusion):
-            folder = Path(trainer.log_dir) / "base"
+            folder = Path(log_dir) / "base"
             save_base(folder, pl_module.denoiser, pl_module.schedule, record, half=self.half)
         else:
             assert isinstance(pl_module, TEEAdapter)
-            folder = Path(trainer.log_dir) / "adapter"
+            folder = Path(log_dir) / "adapter"
             record = {"base": pl_module.base, "base_hash": pl_module.base_hash, **record}
             save_adapter(folder, pl_module.denoiser, pl_module.maskr2, pl_module.method, pl_module.target, record)
         Console(stderr=True).print(f"left in [bold]{folder}[/bold]")
@@ -214,8 +216,9 @@ class Predictions(Callback):
             parts: list[list[tuple[int, Any]]] = [[] for _ in range(trainer.world_size)]
             torch.distributed.all_gather_object(parts, self._drawn)
             drawn = (pair for part in parts for pair in part)
+        folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked on every rank: it is broadcast
         if trainer.is_global_zero:
-            path = Path(trainer.log_dir or trainer.default_root_dir) / "predictions.h5"
+            path = folder / "predictions.h5"
             write_predictions(path, pl_module.data.store, dict(drawn), pl_module.sampling)
             Console(stderr=True).print(f"left in [bold]{path}[/bold]")
         self._drawn = []
