@@ -441,3 +441,14 @@ def test_a_base_is_trained_on_its_own_label_space(
     assert stop.value.code == 2
     said = capsys.readouterr().err
     assert all(name in said for name in (*CAMUS.structures, *TEE.structures))
+
+
+def test_last_checkpoint_is_the_end_of_the_run(adapt: Train, tmp_path: Path) -> None:
+    run = adapt(tmp_path, "--trainer.max_steps=5", "--checkpoint.every_n_train_steps=3")
+    assert checkpoint_of(run)["global_step"] == 5
+
+
+def test_record_says_how_long_and_how_large_the_run_was(lora_run: Path) -> None:
+    record = json.loads((lora_run / "adapter/adapter.json").read_text())
+    assert 0 < record["seconds"] < 600
+    assert 100 < record["peak_memory_mib"] < 100_000

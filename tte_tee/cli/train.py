@@ -9,13 +9,12 @@ from typing import Any, NoReturn
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import lightning as L
-from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.errors import UserError
 from tte_tee.tasks.adapter import TEEAdapter
-from tte_tee.tasks.callbacks import EMA, Export, ParameterTable, Predictions, Previews
+from tte_tee.tasks.callbacks import EMA, Checkpoint, Export, ParameterTable, Predictions, Previews
 from tte_tee.tasks.diffusion import DiffusionTask, TTEDiffusion
 
 __all__ = ["EchoDataModule", "PhantomDataModule", "TEEAdapter", "TTEDiffusion", "main"]
@@ -57,7 +56,7 @@ class CLI(LightningCLI):
         """Adds ``ema``, ``previews``, ``checkpoint`` and ``export``, and hands the seed to model and data."""
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(Previews, "previews")
-        parser.add_lightning_class_args(ModelCheckpoint, "checkpoint")
+        parser.add_lightning_class_args(Checkpoint, "checkpoint")
         parser.add_lightning_class_args(Export, "export")
         parser.set_defaults({"checkpoint.save_last": True, "checkpoint.save_top_k": 0})
         parser.link_arguments("seed_everything", "model.init_args.seed")

@@ -1,5 +1,7 @@
 """What a run shows and leaves behind: EMA, the table of trained layers, previews, folders."""
 
+import resource
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from diffusers.training_utils import EMAModel
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
@@ -96,6 +98,16 @@ class EMA(Callback):
         self._state = state_dict or None
 
 
+class Checkpoint(ModelCheckpoint):
+    """Lightning's checkpoint, whose ``last.ckpt`` is always the end of the run once it has ended."""
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Saves the steps after the last periodic save."""
+        super().on_train_end(trainer, pl_module)
+        if self.save_last and trainer.global_step and self.dirpath is not None:
+            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
+
+
 class ParameterTable(Callback):
     """Prints, before training, which groups of layers are trained and what they weigh."""
 
@@ -169,10 +181,11 @@ class Export(Callback):
         self.half = half
         self.config: dict[str, Any] = {}
         self._provenance: dict[str, Any] = {}
+        self._start = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes commit, versions and time of the start: what runs is the code of that moment."""
-        self._provenance = provenance()
+        self._provenance, self._start = provenance(), time.monotonic()
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Writes ``base/`` or ``adapter/`` into the run's folder and says where."""
@@ -184,6 +197,8 @@ class Export(Callback):
             **self._provenance,
             "config": self.config,
             "steps": trainer.global_step,
+            "seconds": round(time.monotonic() - self._start, 1),
+            "peak_memory_mib": peak_memory(pl_module.device),
             "data": {"store": pl_module.data.path.name, "hash": pl_module.data.store.content_hash},
         }
         if isinstance(pl_module, TTEDiffusion):
@@ -195,6 +210,13 @@ class Export(Callback):
             record = {"base": pl_module.base, "base_hash": pl_module.base_hash, **record}
             save_adapter(folder, pl_module.denoiser, pl_module.maskr2, pl_module.method, pl_module.target, record)
         Console(stderr=True).print(f"left in [bold]{folder}[/bold]")
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most memory held so far in MiB: of the device if it is a GPU, else of the process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**10
 
 
 class Predictions(Callback):
