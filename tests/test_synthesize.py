@@ -171,7 +171,7 @@ def absent_device(given: Given, folder: Path) -> list[str]:
         (no_adapter, "nowhere: no adapter folder"),
         (no_masks, "nowhere.h5: no such echo store"),
         (other_base, "give the right one with --base"),
-        (no_base, "nowhere: no base folder"),
+        (no_base, "its base nowhere is not there; say with --base"),
         (other_labels, "masks hold LV, LV_epi, LA, but"),
         (other_size, "masks are 8x8"),
         (no_split, "no mask in split 'val'; it has test"),

@@ -1,0 +1,1 @@
+"""Everything that holds frames: stores, the packer, the phantom, batches, pictures."""

@@ -144,7 +144,10 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
     record = _read_json(folder / "adapter.json", "adapter")
     rule = _read_json(folder / "maskr2.json", "adapter")
     try:
-        loaded = load_base(base or record["base"])
+        where = base or record["base"]
+        if not base_folder(where).is_dir():
+            raise UserError(f"{folder}: its base {where} is not there; say with --base where it is")
+        loaded = load_base(where)
         if loaded.hash != record["base_hash"]:
             raise UserError(
                 f"{folder}: made for base {record['base_hash'][:12]}, but {loaded.folder} has {loaded.hash[:12]}; "

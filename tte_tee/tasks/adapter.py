@@ -88,6 +88,7 @@ class TEEAdapter(DiffusionTask):
     def build(self, label_space: LabelSpace) -> None:
         """Loads the base, solves MaskR² for the masks at hand and makes the right part trainable."""
         base = load_base(self.base)
+        self.base_name = SHIPPED if self.base == SHIPPED else str(base.folder.resolve())
         self.base_hash, self.schedule, self.denoiser = base.hash, base.schedule, base.denoiser
         rule = solve(
             self.denoiser.config.structures,

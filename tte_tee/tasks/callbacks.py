@@ -207,7 +207,7 @@ class Export(Callback):
         else:
             assert isinstance(pl_module, TEEAdapter)
             folder = Path(log_dir) / "adapter"
-            record = {"base": pl_module.base, "base_hash": pl_module.base_hash, **record}
+            record = {"base": pl_module.base_name, "base_hash": pl_module.base_hash, **record}
             save_adapter(folder, pl_module.denoiser, pl_module.maskr2, pl_module.method, pl_module.target, record)
         Console(stderr=True).print(f"left in [bold]{folder}[/bold]")
 
