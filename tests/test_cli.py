@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Train
+from conftest import Train, make_base
 
 import tte_tee
 from tte_tee import cli
@@ -90,6 +90,41 @@ def test_mistakes_are_one_line(words: list[str], says: str, capsys: pytest.Captu
     assert says in refused(words, capsys)
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--model.learning_rate=-1",
+        "--model.weight_decay=-1",
+        "--model.warmup_steps=-1",
+        "--model.mask_dropout=2",
+        "--model.min_snr_gamma=0",
+        "--model.alpha=0",
+        "--model.scope=[convolution, convolution]",
+        "--model.sampling.steps=0",
+        "--data.batch_size=0",
+        "--data.eval_batch_size=0",
+        "--data.num_workers=-1",
+        "--data.predict_split=dev",
+    ],
+)
+def test_numbers_out_of_range_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", "--model=TEEAdapter", "--model.scope=[convolution]", "--data=PhantomDataModule", option]
+    key = option.split("=")[0].split(".")[-1]
+    assert key in refused(words, capsys)
+
+
+def test_a_checkpoint_of_another_base_or_rank_is_refused(
+    adapt: Train, lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = f"--ckpt_path={lora_run}/checkpoints/last.ckpt"
+    other = make_base(tmp_path / "other", seed=3)
+    for option, says in ((f"--model.base={other}", "another base"), ("--model.rank=2", "shape")):
+        with pytest.raises(SystemExit) as stop:
+            adapt(tmp_path, option, last)
+        assert stop.value.code == 2
+        assert says in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_mistake_inside_a_constructor_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     said = refused(["fit", "--model=TEEAdapter", "--model.scope=[mlp]", "--data=PhantomDataModule"], capsys)
     assert "model.scope: mlp is no group of layers" in said
@@ -102,6 +137,17 @@ def test_defects_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "_run", fail)
     with pytest.raises(ZeroDivisionError):
         main(["fit"])
+
+
+def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(command: str, words: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_run", fail)
+    with pytest.raises(SystemExit) as stop:
+        main(["data"])
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "tte_tee data: interrupted\n"
 
 
 def test_the_users_mistake_is_found_behind_what_a_parser_wraps(

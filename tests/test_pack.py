@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from tte_tee.cli.data import main
+from tte_tee.cli import main
 from tte_tee.data.pack import estimate_sector, pack_folder, resize_image, resize_labels
 from tte_tee.data.recipe import load_recipe
 from tte_tee.data.store import EchoStore
@@ -139,7 +139,7 @@ def test_summary_counts_frames_patients_and_the_rest(root: Path, capsys: pytest.
     (root / "notes.txt").write_text("left aside")
     recipe = root.parent / "recipe.yaml"
     recipe.write_text(yaml.safe_dump(RECIPE))
-    main(["pack", str(recipe), "--root", str(root), "--out", str(root.parent / "f.h5")])
+    main(["data", "pack", str(recipe), "--root", str(root), "--out", str(root.parent / "f.h5")])
     printed = capsys.readouterr().out
     assert printed == f"toy: 4 frames; patients: train 2, test 1; 1 files ignored -> {root.parent / 'f.h5'}\n"
 
@@ -276,6 +276,7 @@ BAD_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"size": "big"}, "key 'size'"),
     ({"size": True}, "key 'size'"),
     ({"size": 0}, "key 'size'"),
+    ({"size": 10**9}, "key 'size'"),
     ({"images": "("}, "key 'images': not a regular expression"),
     ({"masks": "{folder}/{pateint}.png"}, "key 'masks': '{pateint}' is no group"),
     ({"masks": "{folder"}, "key 'masks': not a template"),
@@ -292,16 +293,19 @@ BAD_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"labels": {0: "background", 1: "RV"}}, "key 'labels': 'RV' is not in label space 'camus'"),
     ({"labels": {"one": "LV"}}, "key 'labels': 'one'"),
     ({"labels": {300: "LV"}}, "key 'labels': 300"),
+    ({"labels": {1: ["LV"]}}, "key 'labels'"),
     ({"sector": "guess"}, "key 'sector'"),
     ({"sector": {"file": "a.png", "x": 1}}, "key 'sector.x': unknown"),
     ({"spacing": "none"}, "key 'spacing'"),
     ({"spacing": [0.3]}, "key 'spacing'"),
     ({"spacing": [0.3, -1]}, "key 'spacing'"),
+    ({"spacing": [0.3, float("inf")]}, "key 'spacing'"),
     ({"split": "dev"}, "key 'split': 'dev'"),
     ({"split": {"seed": 0}}, "key 'split'"),
     ({"split": {"group": "fold", "splits": {}}}, "key 'split.group'"),
     ({"split": {"group": "folder", "splits": {"train": "dev"}}}, "key 'split.splits.train'"),
     ({"split": {"hash": {"train": 0.5}, "seed": 0}}, "key 'split.hash': shares add up to 0.5"),
+    ({"split": {"hash": {"train": float("nan")}, "seed": 0}}, "key 'split.hash'"),
     ({"split": {"hash": {"train": 1}}}, "key 'split.seed': missing"),
     ({"split": carve(share=1.5)}, "key 'split.carve.share'"),
     ({"split": carve(to="spare")}, "key 'split.carve.to'"),
@@ -466,14 +470,15 @@ def test_out_cannot_be_written(root: Path) -> None:
 @pytest.mark.parametrize("argv", [[], ["pack"], ["phantom", "--domain", "ct"], ["pack", "r.yaml", "--root", "x"]])
 def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(argv)
+        main(["data", *argv])
     assert caught.value.code == 2
-    assert "python -m tte_tee data" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tte_tee data: ") and "python -m tte_tee data" in line
 
 
 def test_phantom_passes_its_options(tmp_path: Path) -> None:
     options = ["--patients", "2", "--seed", "5", "--size", "16", "--angles", "30", "--val", "0", "--test", "0.5"]
-    main(["phantom", "--domain", "tee", *options, "--out", str(tmp_path / "f.h5")])
+    main(["data", "phantom", "--domain", "tee", *options, "--out", str(tmp_path / "f.h5")])
     store = EchoStore(tmp_path / "f.h5")
     assert store.image_size == (16, 16)
     assert sorted(splits(store).values()) == ["test", "train"]
@@ -484,5 +489,5 @@ def test_phantom_passes_its_options(tmp_path: Path) -> None:
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("pack", "phantom"):
         with pytest.raises(SystemExit):
-            main([command, "--help"])
+            main(["data", command, "--help"])
         assert f"python -m tte_tee data {command}" in capsys.readouterr().out.split("example:")[1]

@@ -1,5 +1,6 @@
 """The echo store: what goes in comes out, what does not fit is refused, and no half file is left."""
 
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -163,6 +164,32 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         write(tmp_path / "file" / "f.h5", INFO)
 
 
+def a_text(path: Path) -> None:
+    path.write_text("a recipe, say")
+
+
+def a_pipe(path: Path) -> None:
+    os.mkfifo(path)  # stands for /dev/null, which a rename would turn into a file
+
+
+@pytest.mark.parametrize("make", [a_text, a_pipe, Path.mkdir])
+def test_only_a_store_is_replaced(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = tmp_path / "f.h5"
+    make(path)
+    kind = path.stat().st_mode
+    with pytest.raises(UserError, match=r"f\.h5: is "):
+        write(path, INFO)
+    assert path.stat().st_mode == kind and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["", ".", "x" * 300, "x" * 250])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        write(Path(name), INFO)
+    assert not list(tmp_path.iterdir())
+
+
 def missing(path: Path) -> None:
     pass
 
@@ -188,9 +215,39 @@ def broken(path: Path) -> None:
         del file["masks"]
 
 
+def edited(change: Callable[[h5py.File], object]) -> Callable[[Path], None]:
+    """Makes a whole store, then changes it."""
+
+    def make(path: Path) -> None:
+        write(path, INFO)
+        with h5py.File(path, "r+") as file:
+            change(file)
+
+    return make
+
+
+def replaced(name: str, data: object, **options: object) -> Callable[[Path], None]:
+    def change(file: h5py.File) -> None:
+        del file[name]
+        file.create_dataset(name, data=data, **options)
+
+    return edited(change)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
+        (edited(lambda file: file.attrs.update(label_space="{")), "readable"),
+        (edited(lambda file: file.attrs.update(label_space="[1]")), "readable"),
+        (edited(lambda file: file.attrs.update(provenance=3)), "readable"),
+        (edited(lambda file: file.attrs.update(schema_version=[1, 1])), "readable"),
+        (edited(lambda file: file.move("images", "old") or file.create_group("images")), "readable"),
+        (replaced("frames/view", ["ME4C", "ME4C"], dtype=h5py.string_dtype()), "readable"),
+        (replaced("frames/patient", [b"\xff"], dtype=h5py.string_dtype()), "readable"),
+        (replaced("frames/view", ["XX"], dtype=h5py.string_dtype()), "view 'XX' is not one of"),
+        (replaced("frames/split", ["dev"], dtype=h5py.string_dtype()), "split 'dev' is not one of"),
+        (replaced("masks", np.zeros((1, 16, 16))), "uint8"),
+        (replaced("masks", np.zeros((1, 16), np.uint8)), "differ in number"),
         (missing, "no such echo store.*data pack"),
         (text, "not a readable echo store"),
         (foreign, "found none"),
@@ -202,6 +259,13 @@ def test_what_is_no_store_is_refused(tmp_path: Path, make: Callable[[Path], None
     make(tmp_path / "f.h5")
     with pytest.raises(UserError, match=rf"f\.h5: .*{says}"):
         EchoStore(tmp_path / "f.h5")
+
+
+@pytest.mark.parametrize(("array", "value"), [("masks", 5), ("sector", 2)])
+def test_pixels_outside_of_the_label_space_are_refused(tmp_path: Path, array: str, value: int) -> None:
+    edited(lambda file: file[array].write_direct(np.full((1, 16, 16), value, np.uint8)))(tmp_path / "f.h5")
+    with pytest.raises(UserError, match=r"f\.h5: frame 'a': mask or sector holds"):
+        EchoStore(tmp_path / "f.h5").frame(0)
 
 
 def test_hash_is_of_the_content_alone(tmp_path: Path) -> None:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import make_base, write_store
+from safetensors.torch import load_file, save_file
 
 from tte_tee.anatomy import TEE
 from tte_tee.cli import main
 from tte_tee.data.store import EchoStore
-from tte_tee.models.folders import load_adapter
+from tte_tee.errors import UserError
+from tte_tee.models.folders import load_adapter, load_base
 
 
 def draw(adapter: Path, masks: Path, out: Path, *options: str) -> EchoStore:
@@ -121,6 +124,70 @@ def test_a_base_that_moved_is_given_by_name(adapter: Path, tee_store: Path, tiny
     assert len(draw(copy, tee_store, tmp_path / "s.h5", f"--base={moved}", "--split=val")) == 4
 
 
+def test_masks_are_never_replaced_by_what_is_drawn_for_them(adapter: Path, tee_store: Path, tmp_path: Path) -> None:
+    masks = tmp_path / "masks.h5"
+    shutil.copy(tee_store, masks)
+    link = tmp_path / "link.h5"
+    link.symlink_to(masks)
+    for out in (masks, link):
+        with pytest.raises(SystemExit):
+            draw(adapter, masks, out)
+    assert masks.read_bytes() == tee_store.read_bytes()
+
+
+def drop_tensor(folder: Path) -> None:
+    path = folder / "adapter_model.safetensors"
+    weights = load_file(path)
+    weights.pop(min(weights))
+    save_file(weights, path)
+
+
+def pickled(folder: Path) -> None:
+    """What peft falls back on: a pickle beside a missing safetensors file."""
+    path = folder / "adapter_model.safetensors"
+    torch.save(load_file(path), folder / "adapter_model.bin")
+    path.unlink()
+
+
+def one_number(folder: Path) -> None:
+    rule = json.loads((folder / "maskr2.json").read_text())
+    (folder / "maskr2.json").write_text(json.dumps({**rule, "matrix": [[1.0]]}))
+
+
+def other_method(folder: Path) -> None:
+    record = json.loads((folder / "adapter.json").read_text())
+    (folder / "adapter.json").write_text(json.dumps({**record, "method": "dora"}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (drop_tensor, "holds other weights than its config"),
+        (pickled, "adapter_model.safetensors is missing"),
+        (lambda folder: (folder / "adapter_config.json").unlink(), "adapter_config.json is missing"),
+        (one_number, "MaskR2"),
+        (other_method, "method 'dora' is unknown"),
+    ],
+    ids=["tensor", "pickle", "config", "matrix", "method"],
+)
+def test_a_damaged_adapter_is_refused_and_never_looked_for_elsewhere(
+    damage: Callable[[Path], None], says: str, adapter: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(adapter, "ours/adapter")  # the name of a repository on the Hub, too
+    damage(tmp_path / "ours" / "adapter")
+    with pytest.raises(UserError, match=f"ours/adapter: not a readable adapter .*{says}"):
+        load_adapter("ours/adapter")
+
+
+@pytest.mark.parametrize("file", ["unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler"])
+def test_a_base_with_a_part_missing_is_refused(file: str, tmp_path: Path) -> None:
+    folder = make_base(tmp_path / "base")
+    (folder / file).rename(tmp_path / "away")
+    with pytest.raises(UserError, match=r"base: not a readable base .*is missing"):
+        load_base(str(folder))
+
+
 Given = dict[str, Path]
 
 
@@ -200,9 +267,25 @@ def test_what_does_not_fit_is_told_in_one_line_and_nothing_is_written(
     assert not out.exists() or not list(out.iterdir())
 
 
-@pytest.mark.parametrize("option", ["--steps=0", "--samples-per-mask=0", "--batch-size=-1", "--sampler=euler"])
-def test_impossible_options_are_refused(adapter: Path, tee_store: Path, tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--steps=0",
+        "--steps=1001",
+        "--samples-per-mask=0",
+        "--batch-size=-1",
+        "--batch-size=x",
+        "--sampler=euler",
+        "--guidance=nan",
+        "--seed=-1",
+        f"--seed={10**20}",
+    ],
+)
+def test_impossible_options_are_refused(
+    adapter: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
     with pytest.raises(SystemExit) as stop:
         draw(adapter, tee_store, tmp_path / "s.h5", option)
     assert stop.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
     assert not list(tmp_path.iterdir())

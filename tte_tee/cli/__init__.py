@@ -51,6 +51,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         _run(words[0], words[1:])
+    except KeyboardInterrupt:
+        print(f"tte_tee {words[0]}: interrupted", file=sys.stderr)
+        sys.exit(130)
     except Exception as error:
         mistake = _mistake(error)
         if mistake is None:

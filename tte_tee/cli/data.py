@@ -4,6 +4,8 @@ import argparse
 from functools import partial
 from pathlib import Path
 
+from tte_tee.cli.parser import Parser
+
 _PACK = """Turns the images and masks of a folder into one echo store (HDF5).
 
 A recipe (YAML) says which files are images, where the mask of each lies, and what their names
@@ -27,7 +29,7 @@ def main(argv: list[str]) -> None:
 
     Raises:
         UserError: what the user gave is wrong.
-        SystemExit: wrong usage (2), or help was asked for (0).
+        SystemExit: help was asked for.
     """
     args = _parser().parse_args(argv)
     if args.command == "pack":
@@ -42,7 +44,7 @@ def main(argv: list[str]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tte_tee data",
         description="Makes echo stores: the one kind of file that every other stage reads.",
         epilog="Each command explains itself with --help.",

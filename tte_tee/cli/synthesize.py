@@ -3,6 +3,8 @@
 import argparse
 import shlex
 
+from tte_tee.cli.parser import Parser
+
 EXAMPLE = """\
 example:
   python -m tte_tee synthesize --adapter runs/lora_mlp/version_0/adapter \\
@@ -15,7 +17,7 @@ adapter, masks and seed give the same frames.
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m tte_tee synthesize",
         description="Draw labelled frames for every mask of an echo store with an adapter.",
         epilog=EXAMPLE,
@@ -50,10 +52,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{number} is not 1 or more")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
 
 
 def main(words: list[str]) -> None:

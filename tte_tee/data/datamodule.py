@@ -26,7 +26,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from tte_tee.anatomy import PLANES, VIEWS, LabelSpace
 from tte_tee.data.phantom import PhantomSpec, write_phantom
-from tte_tee.data.store import EchoStore
+from tte_tee.data.store import SPLITS, EchoStore
 from tte_tee.errors import UserError
 
 Batch = dict[str, Tensor]
@@ -122,6 +122,13 @@ class EchoDataModule(L.LightningDataModule):
         eval_batch_size: int = 32,
     ) -> None:
         super().__init__()
+        if min(batch_size, eval_batch_size) < 1 or num_workers < 0 or seed < 0:
+            raise UserError(
+                f"data: batch_size {batch_size}, eval_batch_size {eval_batch_size}, num_workers {num_workers}, "
+                f"seed {seed}; batches hold 1 frame or more, workers and seed are 0 or more"
+            )
+        if predict_split not in SPLITS:
+            raise UserError(f"data.predict_split: '{predict_split}' is not one of {', '.join(SPLITS)}")
         self.path = Path(store)
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.num_workers, self.predict_split = num_workers, predict_split

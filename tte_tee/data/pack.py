@@ -14,7 +14,7 @@ from rich.progress import track
 
 from tte_tee.data.recipe import Recipe, load_recipe
 from tte_tee.data.splits import Assign, look_up
-from tte_tee.data.store import SPLITS, FrameInfo, StoreWriter, check_table
+from tte_tee.data.store import SPLITS, FrameInfo, StoreWriter, check_table, check_target
 from tte_tee.errors import UserError
 
 T = TypeVar("T")
@@ -61,8 +61,7 @@ def pack_folder(recipe: str | Path, root: str | Path, out: str | Path, *, progre
         UserError: the recipe, the folder or a file is not as it should be.
     """
     plan, root, out = load_recipe(recipe), Path(root), Path(out)
-    if out.is_dir():
-        raise UserError(f"{out}: is a folder; name a file to write")
+    check_target(out)
     pairs, ignored = find_pairs(plan, root)
     sectors = _sectors(plan, root, pairs, progress)
     command = f"python -m tte_tee data pack {recipe} --root {root} --out {out}"
@@ -194,6 +193,8 @@ def _decode(path: Path) -> np.ndarray:
     level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or it prints lines of its own
     try:
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error:  # it claims to be larger than OpenCV reads
+        pixels = None
     finally:
         cv2.utils.logging.setLogLevel(level)
     if pixels is None:

@@ -5,6 +5,7 @@ type or a name that means nothing is a :class:`UserError` that names the recipe 
 ``data/README.md`` explains the keys one by one.
 """
 
+import math
 import re
 import string
 from collections.abc import Hashable, Mapping
@@ -20,6 +21,7 @@ from tte_tee.data.store import SPLITS
 from tte_tee.errors import UserError
 
 BACKGROUND = "background"
+MAXIMUM_SIZE = 4096  # pixels; more is a slip
 THRESHOLD = "threshold"
 _REQUIRED = object()
 _KINDS = {str: "text", int: "a whole number", float: "a number", dict: "a mapping", list: "a list"}
@@ -215,14 +217,14 @@ def _template(top: _Section, key: str, text: str, groups: tuple[str, ...]) -> st
 def _mask_pattern(top: _Section, images: re.Pattern[str], template: str) -> re.Pattern[str]:
     """The template as a regex, each field standing for what its group can match."""
     parts, seen = [], set()
-    for literal, field, _, _ in string.Formatter().parse(template):
-        parts.append(re.escape(literal))
-        if field is not None:
-            parts.append(f"(?P={field})" if field in seen else f"(?P<{field}>{_group_body(images.pattern, field)})")
-            seen.add(field)
     try:
+        for literal, field, _, _ in string.Formatter().parse(template):
+            parts.append(re.escape(literal))
+            if field is not None:
+                parts.append(f"(?P={field})" if field in seen else f"(?P<{field}>{_group_body(images.pattern, field)})")
+                seen.add(field)
         return re.compile("".join(parts), images.flags)
-    except re.error as error:
+    except (re.error, IndexError) as error:  # the latter where a comment holds a bracket
         raise top.error("images", f"a named group refers to another ({error}); write it out") from error
 
 
@@ -258,8 +260,9 @@ def _label_space(top: _Section) -> LabelSpace:
     section = top.section("label_space")
     name, structures = section.take("name", str), section.take("structures", list)
     section.done()
+    named = tuple(section.check("structures", structure, str) for structure in structures)
     try:
-        return LabelSpace(name, tuple(section.check("structures", structure, str) for structure in structures))
+        return LabelSpace(name, named)
     except UserError as error:
         raise top.error("label_space", str(error)) from error
 
@@ -270,7 +273,7 @@ def _labels(top: _Section, space: LabelSpace) -> dict[int, int]:
     for value, structure in top.take("labels", dict).items():
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 255:
             raise top.error("labels", f"{value!r} is no grey value; a whole number from 0 to 255 is expected")
-        if structure not in ids:
+        if not isinstance(structure, str) or structure not in ids:
             raise top.error("labels", f"'{structure}' is not in label space '{space.name}' ({', '.join(ids)})")
         labels[value] = ids[structure]
     return labels
@@ -278,8 +281,8 @@ def _labels(top: _Section, space: LabelSpace) -> dict[int, int]:
 
 def _size(top: _Section) -> int:
     size = top.take("size", int)
-    if size < 1:
-        raise top.error("size", f"expected a number of pixels, found {size}")
+    if not 1 <= size <= MAXIMUM_SIZE:
+        raise top.error("size", f"expected a number of pixels from 1 to {MAXIMUM_SIZE}, found {size}")
     return size
 
 
@@ -297,7 +300,7 @@ def _spacing(top: _Section) -> tuple[float, float] | None:
     value = top.take("spacing", str, list)
     if value == "unknown":
         return None
-    numbers = [v for v in value if isinstance(v, int | float) and not isinstance(v, bool) and v > 0]
+    numbers = [v for v in value if isinstance(v, int | float) and not isinstance(v, bool) and 0 < v < math.inf]
     if isinstance(value, str) or len(value) != 2 or len(numbers) != 2:
         raise top.error("spacing", f"expected 'unknown' or [rows, columns] in mm per pixel, found {value!r}")
     return float(numbers[0]), float(numbers[1])
@@ -347,6 +350,6 @@ def _hash_split(section: _Section, groups: tuple[str, ...]) -> SplitRule:
     inner = section.section("hash")
     shares = {split: inner.take(split, float, default=0.0) for split in SPLITS}
     inner.done()
-    if min(shares.values()) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
+    if not (min(shares.values()) >= 0 and abs(sum(shares.values()) - 1) <= 1e-6):
         raise section.error("hash", f"shares add up to {sum(shares.values()):g}; they must add up to 1, none negative")
     return HashSplit(shares, section.take("seed", int))

@@ -40,6 +40,7 @@ COLUMNS: dict[str, Any] = {
     "parent": h5py.string_dtype(),  # key of the frame this one was made from, or empty
     "seed": np.int64,  # -1 where nothing was drawn
 }
+ALLOWED = {"view": tuple(VIEWS), "phase": PHASES, "origin": ORIGINS, "split": SPLITS}
 ARRAYS = ("images", "masks", "sector")
 
 
@@ -62,7 +63,7 @@ class FrameInfo:
     seed: int = -1
 
     def __post_init__(self) -> None:
-        for field, allowed in (("view", tuple(VIEWS)), ("phase", PHASES), ("origin", ORIGINS), ("split", SPLITS)):
+        for field, allowed in ALLOWED.items():
             value = getattr(self, field)
             if value not in allowed:
                 raise UserError(f"frame '{self.key}': {field} '{value}' is not one of {', '.join(allowed)}")
@@ -84,7 +85,7 @@ class StoreWriter:
     Raises:
         UserError: a frame has another size or a label outside the label space; on leaving, a
             patient stands in two splits, a key stands twice, or there is no frame; the
-            folder cannot be written.
+            folder cannot be written, or the name is taken by something that is no HDF5 file.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class StoreWriter:
     ) -> None:
         self.path = Path(path)
         self.label_space = label_space
-        self._temporary = self.path.with_name(f"{self.path.name}.tmp-{uuid.uuid4().hex[:8]}")
+        self._temporary = self.path.parent / f"{self.path.name}.tmp-{uuid.uuid4().hex[:8]}"
         self._attributes = {
             "schema_version": SCHEMA_VERSION,
             "label_space": json.dumps({"name": label_space.name, "structures": label_space.structures}),
@@ -104,8 +105,7 @@ class StoreWriter:
         self._file: h5py.File | None = None
 
     def __enter__(self) -> Self:
-        if self.path.is_dir():
-            raise UserError(f"{self.path}: is a folder; give the name of a file")
+        check_target(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = h5py.File(self._temporary, "w")
@@ -164,12 +164,30 @@ class StoreWriter:
         file.flush()
 
 
+def check_target(path: Path) -> None:
+    """Refuses to put a store in the place of a folder, a device or a file of another kind.
+
+    Raises:
+        UserError: saying what is there.
+    """
+    try:
+        if path.is_dir():
+            raise UserError(f"{path}: is a folder; give the name of a file")
+        if path.exists() and not (path.is_file() and h5py.is_hdf5(path)):
+            raise UserError(f"{path}: is there and is no echo store; remove it, or give another name")
+    except OSError as error:
+        raise UserError(f"{path}: cannot write there ({error.strerror or error})") from error
+
+
 def check_table(table: pd.DataFrame, where: str) -> None:
-    """Refuses a patient in two splits and a key that stands twice.
+    """Refuses a value outside :data:`ALLOWED`, a patient in two splits and a key that stands twice.
 
     Raises:
         UserError: naming the first few offenders.
     """
+    for column, allowed in ALLOWED.items():
+        if unknown := sorted({str(value) for value in table[column]} - set(allowed)):
+            raise UserError(f"{where}: {column} '{unknown[0]}' is not one of {', '.join(allowed)}")
     splits = table.groupby("patient")["split"].nunique()
     leaking = list(splits.index[splits > 1])
     if leaking:
@@ -213,9 +231,9 @@ class EchoStore:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._handles: dict[int, h5py.File] = {}
-        if not self.path.is_file():
-            raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
         try:
+            if not self.path.is_file():
+                raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
             with h5py.File(self.path, "r", locking=False) as file:
                 if file.attrs.get("schema_version") != SCHEMA_VERSION:
                     raise UserError(
@@ -231,11 +249,13 @@ class EchoStore:
                 count, *size = file["images"].shape
                 if any(file[name].shape != (count, *size) for name in ARRAYS) or count != len(self.table):
                     raise UserError(f"{self.path}: images, masks, sector and frames differ in number; pack it again")
+                if len(size) != 2 or any(file[name].dtype != np.uint8 for name in ARRAYS):
+                    raise UserError(f"{self.path}: images, masks and sector are not uint8 [N, H, W]; pack it again")
                 self.image_size: tuple[int, int] = (size[0], size[1])
-        except (OSError, KeyError) as error:
+            self.label_space = LabelSpace(space["name"], tuple(space["structures"]))
+            check_table(self.table, str(self.path))
+        except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{self.path}: not a readable echo store ({error}); pack it again") from error
-        self.label_space = LabelSpace(space["name"], tuple(space["structures"]))
-        check_table(self.table, str(self.path))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -252,8 +272,13 @@ class EchoStore:
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, mask and sector of one frame, each uint8 ``[H, W]``."""
-        file = self._file
-        return file["images"][index], file["masks"][index], file["sector"][index]
+        image, mask, sector = (self._file[name][index] for name in ARRAYS)
+        if mask.max(initial=0) > len(self.label_space.structures) or sector.max(initial=0) > 1:
+            raise UserError(
+                f"{self.path}: frame '{self.table['key'][index]}': mask or sector holds a value outside "
+                f"label space '{self.label_space.name}' or of 0 and 1; pack it again"
+            )
+        return image, mask, sector
 
     def indices(self, *, split: str | None = None) -> np.ndarray:
         """Indices of the frames of one split, or of all, in the order of the file."""

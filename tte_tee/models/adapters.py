@@ -58,7 +58,7 @@ def partition(unet: nn.Module) -> dict[str, list[str]]:
 
 
 def check_scope(scope: Sequence[str]) -> None:
-    """Refuses an empty scope and an unknown group.
+    """Refuses an empty scope, an unknown group and one that stands twice.
 
     Raises:
         UserError: naming the group and the known ones.
@@ -68,6 +68,8 @@ def check_scope(scope: Sequence[str]) -> None:
         raise UserError(
             f"model.scope: {', '.join(unknown) or 'nothing'} is no group of layers; known: {', '.join(GROUPS)}"
         )
+    if len(set(scope)) != len(scope):
+        raise UserError(f"model.scope: {', '.join(scope)}; name each group once")
 
 
 def add_lora(unet: nn.Module, scope: Sequence[str], *, rank: int, alpha: int) -> PeftModel:

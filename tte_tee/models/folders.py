@@ -18,6 +18,7 @@ import hashlib
 import json
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,8 +27,8 @@ from typing import Any, Literal, cast
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from peft import PeftModel
-from safetensors import SafetensorError
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 
 from tte_tee.anatomy import LabelSpace, MaskMap
 from tte_tee.errors import UserError
@@ -38,6 +39,7 @@ from tte_tee.models.maskr2 import MaskR2
 SHIPPED = "shipped"
 Method = Literal["lora", "full", "scratch", "none"]
 _WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+_UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
 
 
 @dataclass
@@ -87,9 +89,10 @@ def load_base(base: str) -> Base:
     record = _read_json(folder / "base.json", "base")
     try:
         config = _denoiser_config(record["denoiser"])
-        unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32, use_safetensors=True)
-        schedule = DDPMScheduler.from_pretrained(folder / "scheduler")
-    except (OSError, KeyError, TypeError) as error:
+        unet = _load_unet(folder)
+        _require(folder, "scheduler/scheduler_config.json")
+        schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+    except _UNREADABLE as error:
         raise UserError(
             f"{folder}: not a readable base ({_first_line(error)}); train one with base_tte.yaml"
         ) from error
@@ -155,16 +158,51 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
             )
         denoiser = loaded.denoiser
         if record["method"] == "lora":
-            denoiser.unet = PeftModel.from_pretrained(denoiser.unet, str(folder))
+            denoiser.unet = _load_lora(denoiser.unet, folder)
+        elif record["method"] in ("full", "scratch"):
+            denoiser.unet = _load_unet(folder)
         elif record["method"] != "none":
-            denoiser.unet = UNet2DConditionModel.from_pretrained(folder / "unet", use_safetensors=True)
+            raise ValueError(f"method '{record['method']}' is unknown")
         target = LabelSpace(rule["target"]["name"], tuple(rule["target"]["structures"]))
         maskr2 = MaskR2(MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"])
-        with torch.no_grad():
-            maskr2.matrix.copy_(torch.tensor(rule["matrix"]))
-    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        maskr2.load_state_dict({"matrix": torch.tensor(rule["matrix"])})
+    except _UNREADABLE as error:
         raise UserError(f"{folder}: not a readable adapter ({_first_line(error)})") from error
     return Adapter(denoiser.eval(), loaded.schedule, maskr2, target, record, folder_hash(folder))
+
+
+def _require(folder: Path, *names: str) -> None:
+    """Refuses a folder with a file missing, which diffusers and peft would look for on the Hub."""
+    for name in names:
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{name} is missing")
+
+
+def _load_unet(folder: Path) -> UNet2DConditionModel:
+    """The network in ``unet/``, in single precision; every one of its weights must be in the file."""
+    _require(folder, "unet/config.json", _WEIGHTS)
+    expected = set(UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet")).state_dict())
+    _same_names(folder / _WEIGHTS, expected)
+    return UNet2DConditionModel.from_pretrained(
+        folder / "unet", torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+    )
+
+
+def _load_lora(unet: UNet2DConditionModel, folder: Path) -> PeftModel:
+    """``unet`` with the LoRA of the folder; every weight of the LoRA must be in the file."""
+    weights = "adapter_model.safetensors"
+    _require(folder, "adapter_config.json", weights)
+    with warnings.catch_warnings(action="ignore"):  # of missing weights: what follows refuses them
+        adapted = PeftModel.from_pretrained(unet, str(folder), local_files_only=True)
+    _same_names(folder / weights, set(get_peft_model_state_dict(adapted)))
+    return adapted
+
+
+def _same_names(weights: Path, expected: set[str]) -> None:
+    with safe_open(weights, framework="pt") as file:
+        found = set(file.keys())
+    if found != expected:
+        raise ValueError(f"{weights.name} holds other weights than its config: {min(found ^ expected)}")
 
 
 def file_hash(path: Path) -> str:

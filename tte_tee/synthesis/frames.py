@@ -1,5 +1,6 @@
 """One batch of masks to one batch of frames: what previews, ``predict`` and ``synthesize`` share."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,9 +8,10 @@ import torch
 from diffusers import DDPMScheduler
 from torch import Tensor
 
+from tte_tee.errors import UserError
 from tte_tee.models.conditioning import encode_condition
 from tte_tee.models.denoiser import Denoiser
-from tte_tee.models.diffusion import Sampler, generator_for, sample
+from tte_tee.models.diffusion import TRAIN_STEPS, Sampler, generator_for, sample
 from tte_tee.models.maskr2 import MaskR2
 
 
@@ -22,12 +24,23 @@ class Sampling:
         steps: network evaluations per frame (twice as many when guided).
         guidance: classifier-free guidance on the mask; 1 leaves it out.
         seed: of every draw.
+
+    Raises:
+        UserError: a value is out of its range.
     """
 
     sampler: Sampler = "dpm++"
     steps: int = 20
     guidance: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.steps <= TRAIN_STEPS:
+            raise UserError(f"sampling: {self.steps} steps; use 1 to {TRAIN_STEPS}")
+        if not math.isfinite(self.guidance):
+            raise UserError(f"sampling: guidance {self.guidance}; use a finite number")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"sampling: seed {self.seed}; use a whole number of 0 or more, below 2 ** 63")
 
 
 def draw_frames(

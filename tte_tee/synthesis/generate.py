@@ -51,6 +51,8 @@ def synthesize(
         UserError: adapter, base and masks do not fit, or there is no mask.
     """
     store = EchoStore(masks)
+    if Path(out).resolve() == store.path.resolve():
+        raise UserError(f"--out {out}: is the store of masks itself; give another name")
     loaded = load_adapter(adapter, base)
     _check_fit(loaded, store, Path(adapter))
     indices = store.indices(split=split)
@@ -68,7 +70,7 @@ def synthesize(
         **provenance(),
         "sampling": asdict(sampling),
         "adapter": {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": loaded.record["method"]},
-        "trained_on": loaded.record["data"],
+        "trained_on": loaded.record.get("data"),
         "masks": {"store": store.path.name, "hash": store.content_hash},
     }
     with _writer(out, store, command, record) as writer:

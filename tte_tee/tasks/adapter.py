@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -82,8 +83,25 @@ class TEEAdapter(DiffusionTask):
             raise UserError(f"model.scope: method '{method}' uses no scope; leave it empty or use method 'lora'")
         if rank < 1:
             raise UserError(f"model.rank: {rank}; a rank is 1 or more")
+        if alpha is not None and alpha < 1:
+            raise UserError(f"model.alpha: {alpha}; it is 1 or more")
         self.base, self.method, self.scope = base, method, list(scope)
         self.rank, self.alpha, self.rules = rank, rank if alpha is None else alpha, maskr2
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes the base as well, without which the trained weights mean nothing."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["base_hash"] = self.base_hash
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuses a checkpoint of another base.
+
+        Raises:
+            UserError: the base is another, or the trained weights are.
+        """
+        if checkpoint.get("base_hash", self.base_hash) != self.base_hash:
+            raise UserError(f"ckpt_path: the checkpoint belongs to another base than {self.base}; give that one")
+        super().on_load_checkpoint(checkpoint)
 
     def build(self, label_space: LabelSpace) -> None:
         """Loads the base, solves MaskR² for the masks at hand and makes the right part trainable."""

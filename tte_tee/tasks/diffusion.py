@@ -41,6 +41,15 @@ class DiffusionTask(L.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
+        if min(learning_rate, weight_decay, warmup_steps) < 0:
+            raise UserError(
+                f"model: learning_rate {learning_rate}, weight_decay {weight_decay}, warmup_steps {warmup_steps}; "
+                "none may be negative"
+            )
+        if not 0 <= mask_dropout <= 1:
+            raise UserError(f"model.mask_dropout: {mask_dropout}; a share lies between 0 and 1")
+        if min_snr_gamma <= 0:
+            raise UserError(f"model.min_snr_gamma: {min_snr_gamma}; use a number above 0")
         self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
         self.mask_dropout, self.min_snr_gamma = mask_dropout, min_snr_gamma
         self.sampling, self.seed = sampling, seed
@@ -145,11 +154,13 @@ class DiffusionTask(L.LightningModule):
         Raises:
             UserError: what it trained is not what this config trains.
         """
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        if set(checkpoint["state_dict"]) != trained:
+        trained = {name: parameter.shape for name, parameter in self.named_parameters() if parameter.requires_grad}
+        held = {name: weight.shape for name, weight in checkpoint["state_dict"].items()}
+        if held != trained:
+            other = sum(held.get(name) != shape for name, shape in trained.items())
             raise UserError(
-                "ckpt_path: the checkpoint holds other trained weights than this config trains "
-                f"({len(checkpoint['state_dict'])} tensors against {len(trained)}); use the config of its run"
+                f"ckpt_path: the checkpoint holds other trained weights than this config trains ({len(held)} tensors "
+                f"against {len(trained)}, of which {other} are missing or of another shape); use the config of its run"
             )
         checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
 

@@ -12,7 +12,7 @@ from tte_tee.data.store import FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 
 LICENCE = "CC0-1.0 (synthetic)"
-MINIMUM_SIZE = 16
+MINIMUM_SIZE, MAXIMUM_SIZE = 16, 4096
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class PhantomSpec:
             raise UserError(f"phantom: {self.patients} patients; ask for at least 1")
         if self.seed < 0:
             raise UserError(f"phantom: seed {self.seed} is negative; use 0 or more")
-        if self.size < MINIMUM_SIZE:
-            raise UserError(f"phantom: size {self.size} is too small; use at least {MINIMUM_SIZE} pixels")
+        if not MINIMUM_SIZE <= self.size <= MAXIMUM_SIZE:
+            raise UserError(f"phantom: size {self.size}; use {MINIMUM_SIZE} to {MAXIMUM_SIZE} pixels")
         if self.angles and self.domain != "tee":
             raise UserError("phantom: only a TEE probe turns its plane; leave angles out or use domain tee")
         if any(not 0 < angle < 90 for angle in self.angles) or len(set(self.angles)) != len(self.angles):
@@ -55,7 +55,7 @@ class PhantomSpec:
                 f"phantom: angles {', '.join(map(str, self.angles))}; name each once, strictly between 0 and 90 "
                 "(ME4C at 0 and ME2C at 90 are always there)"
             )
-        if min(self.val, self.test) < 0 or self.val + self.test >= 1:
+        if not (self.val >= 0 and self.test >= 0 and self.val + self.test < 1):
             raise UserError(
                 f"phantom: val {self.val} and test {self.test}; use shares of 0 or more that leave some for train"
             )
