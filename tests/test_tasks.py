@@ -402,6 +402,21 @@ def no_train(folder: Path, tte: Path) -> list[str]:
     return [f"--data.store={write_store(folder / 'f.h5', TEE, patients={'test': 1})}"]
 
 
+def garbage_checkpoint(folder: Path, tte: Path) -> list[str]:
+    (folder / "g.ckpt").write_bytes(b"no checkpoint")
+    return [f"--ckpt_path={folder / 'g.ckpt'}"]
+
+
+def code_in_checkpoint(folder: Path, tte: Path) -> list[str]:
+    torch.save({"state_dict": Path("x"), "pytorch-lightning_version": "2"}, folder / "c.ckpt")
+    return [f"--ckpt_path={folder / 'c.ckpt'}"]
+
+
+def foreign_checkpoint(folder: Path, tte: Path) -> list[str]:
+    torch.save({"weights": torch.zeros(1)}, folder / "f.ckpt")
+    return [f"--ckpt_path={folder / 'f.ckpt'}"]
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -416,6 +431,16 @@ def no_train(folder: Path, tte: Path) -> list[str]:
         (["--model.maskr2.background=[LV_epi]"], "LV_epi is no label of the masks"),
         (["--model.maskr2.repurpose.RV=LA"], "the place of LA is not free"),
         (["--trainer.max_steps=-1"], "say how many steps"),
+        (["--trainer.max_steps=0"], "0 steps train nothing"),
+        (["--trainer.val_check_interval=0.5"], "trainer: "),
+        (["--trainer.limit_val_batches=2.5"], "trainer: "),
+        (["--trainer.strategy=foo"], "trainer: "),
+        (["--ema.decay=2"], "ema.decay: 2"),
+        (["--previews.frames=0"], "previews: "),
+        (["--ckpt_path=nowhere.ckpt"], "nowhere.ckpt: no such file"),
+        (garbage_checkpoint, "not a readable checkpoint"),
+        (code_in_checkpoint, "not a readable checkpoint"),
+        (foreign_checkpoint, "not a checkpoint of a run"),
         (["--model.method=none", "--model.scope=[]"], "trains nothing; set it to 0"),
         (["--model.method=bitfit"], "method"),
         (["--model.ranks=4"], "ranks"),

@@ -4,12 +4,15 @@ import logging
 import os
 import re
 import warnings
+from pathlib import Path
 from typing import Any, NoReturn
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import lightning as L
+import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.errors import UserError
@@ -62,22 +65,47 @@ class CLI(LightningCLI):
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
+    def _parse_ckpt_path(self) -> None:
+        """Leaves the checkpoint alone: what a run is comes from its config, and the file is checked below."""
+
     def before_instantiate_classes(self) -> None:
         """Refuses to score a network with random weights."""
         config = self.config[self.subcommand]
         untrained = config.model.init_args.get("method") == "none"
         if self.subcommand != "fit" and not untrained and not config.get("ckpt_path"):
             raise UserError("give --ckpt_path, a checkpoint of this config's run; else untrained weights would be used")
+        if config.get("ckpt_path"):
+            check_checkpoint(Path(config.ckpt_path))
+        config["weights_only"] = True  # a checkpoint is data, never code
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer; the exported folder records the config."""
-        trainer = super().instantiate_trainer(**kwargs)
+        try:
+            trainer = super().instantiate_trainer(**kwargs)
+        except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
+            raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
         subcommand = self.config[self.subcommand]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Export):
                 callback.config = {key: subcommand[key].as_dict() for key in ("model", "data", "trainer")}
                 callback.config["seed_everything"] = subcommand["seed_everything"]
         return trainer
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuses what Lightning could not restore, before anything is built.
+
+    Raises:
+        UserError: the file is missing, holds more than plain tensors and numbers, or is no checkpoint.
+    """
+    if not path.is_file():
+        raise UserError(f"--ckpt_path {path}: no such file; runs keep theirs in checkpoints/last.ckpt")
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UserError(f"--ckpt_path {path}: not a readable checkpoint; give the last.ckpt of a run") from error
+    if not isinstance(held, dict) or not {"state_dict", "pytorch-lightning_version"} <= set(held):
+        raise UserError(f"--ckpt_path {path}: not a checkpoint of a run; give its checkpoints/last.ckpt")
 
 
 def main(words: list[str]) -> None:
@@ -87,6 +115,13 @@ def main(words: list[str]) -> None:
         UserError: what the user gave does not fit together.
     """
     _quiet()
+    try:
+        _run(words)
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+
+
+def _run(words: list[str]) -> None:
     CLI(
         DiffusionTask,
         EchoDataModule,

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tte_tee.data.pictures import colour_mask, contact_sheet, grey, write_png
+from tte_tee.errors import UserError
 from tte_tee.models.adapters import parameter_table
 from tte_tee.models.folders import save_adapter, save_base
 from tte_tee.synthesis.generate import write_predictions
@@ -31,6 +32,8 @@ class EMA(Callback):
     """
 
     def __init__(self, decay: float = 0.999) -> None:
+        if not 0 <= decay < 1:
+            raise UserError(f"ema.decay: {decay}; use 0 (no average) or more, below 1")
         self.decay = decay
         self.average: EMAModel | None = None
         self._state: dict[str, Any] | None = None
@@ -136,6 +139,8 @@ class Previews(Callback):
     """
 
     def __init__(self, every_n_steps: int = 0, frames: int = 6) -> None:
+        if every_n_steps < 0 or frames < 1:
+            raise UserError(f"previews: every_n_steps {every_n_steps}, frames {frames}; use 0 or more, and 1 or more")
         self.every_n_steps, self.frames = every_n_steps, frames
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:

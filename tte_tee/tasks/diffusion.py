@@ -139,6 +139,8 @@ class DiffusionTask(L.LightningModule):
             if self.trainer.max_steps:
                 raise UserError("trainer.max_steps: this method trains nothing; set it to 0")
             return None
+        if not self.trainer.max_steps:
+            raise UserError("trainer.max_steps: 0 steps train nothing; use more, or method 'none'")
         optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=self.weight_decay)
         scheduler = get_cosine_schedule_with_warmup(optimizer, self.warmup_steps, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
