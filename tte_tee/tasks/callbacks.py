@@ -108,7 +108,7 @@ class Checkpoint(ModelCheckpoint):
         """Saves the steps after the last periodic save."""
         super().on_train_end(trainer, pl_module)
         if self.save_last and trainer.global_step and self.dirpath is not None:
-            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt")
+            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt", weights_only=False)  # the optimiser too
 
 
 class ParameterTable(Callback):
