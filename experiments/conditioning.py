@@ -98,6 +98,7 @@ def main() -> None:
         "split": "val",
         "dice_percent": results,
     }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=2) + "\n")
 
 

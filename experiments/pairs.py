@@ -61,6 +61,7 @@ def main() -> None:
         }
     stores = {"acquired": acquired.content_hash, "trained_on": trained_on.content_hash}
     record = {**provenance(), "stores": stores, "frames": len(real), "scores": rows}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=2) + "\n")
 
     table = Table("", "squared error", "SSIM", "to nearest trained-on")

@@ -118,6 +118,7 @@ def main() -> None:
     Console().print(table)
     if options.out:
         machine = {"threads": torch.get_num_threads(), "cpus": os.cpu_count()}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps({**provenance(), **machine, "figures": figures}, indent=2) + "\n")
 
 
