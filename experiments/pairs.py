@@ -1,8 +1,9 @@
 """Drawn frames against the acquired frames of the same masks, beside what a copy would score.
 
-For every store of drawn frames: squared error (inside the sector, grey levels in [-1, 1]) and
-SSIM to the acquired frame of each mask, and the squared error to the nearest frame the adapter
-was trained on. The row ``nearest training frame`` is what returning that frame would score.
+For every mask that all stores of drawn frames have drawn: squared error (inside the sector, grey
+levels in [-1, 1]) and SSIM to the acquired frame of the mask, and the squared error to the
+nearest frame the adapter was trained on (the training split of that store). The row ``nearest
+training frame`` is what returning that frame would score.
 
     python experiments/pairs.py --acquired LATER.h5 --trained-on ADAPT.h5 --out FILE.json \\
         [--picture GRID.png] NAME=SYNTHETIC.h5 ...
@@ -10,6 +11,7 @@ was trained on. The row ``nearest training frame`` is what returning that frame 
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +26,14 @@ from tte_tee.metrics.pairs import nearest, similarity, squared_error
 from tte_tee.synthesis.provenance import provenance
 
 
-def images(store: EchoStore) -> Tensor:
-    """All frames, uint8 ``[N, H, W]``."""
-    return torch.from_numpy(np.stack([image for image, _, _ in store]))
+def images(store: EchoStore, indices: Iterable[int]) -> Tensor:
+    """Some frames of a store, uint8 ``[N, H, W]``."""
+    return torch.from_numpy(np.stack([store.frame(int(i))[0] for i in indices]))
 
 
-def drawn_for(synthetic: EchoStore, acquired: EchoStore) -> Tensor:
-    """The first sample of each mask of ``acquired``, in its order, uint8 ``[N, H, W]``."""
-    first = {parent: i for i, parent in reversed(list(enumerate(synthetic.table["parent"])))}
-    return torch.from_numpy(np.stack([synthetic.frame(first[key])[0] for key in acquired.table["key"]]))
+def first_samples(synthetic: EchoStore) -> dict[str, int]:
+    """Index of the first frame drawn for each mask, by the key of the mask."""
+    return {parent: i for i, parent in reversed(list(enumerate(synthetic.table["parent"])))}
 
 
 def main() -> None:
@@ -46,21 +47,24 @@ def main() -> None:
     options = parser.parse_args()
 
     acquired, trained_on = EchoStore(options.acquired), EchoStore(options.trained_on)
-    real, seen = images(acquired), images(trained_on)
-    sector = torch.from_numpy(np.stack([s for _, _, s in acquired])).float()
+    stores = {name: EchoStore(path) for name, path in (word.split("=", 1) for word in options.synthetic)}
+    first = {name: first_samples(store) for name, store in stores.items()}
+    compared = {key: i for i, key in enumerate(acquired.table["key"]) if all(key in part for part in first.values())}
+    real, seen = images(acquired, compared.values()), images(trained_on, trained_on.indices(split="train"))
+    sector = torch.from_numpy(np.stack([acquired.frame(i)[2] for i in compared.values()])).float()
     rows, columns = {}, [grey(f) for f in real.numpy()]
     copies = seen[torch.stack([squared_error(real, s.expand_as(real), sector) for s in seen]).argmin(dim=0)]
     candidates = {"nearest training frame": copies}
-    for name, path in (word.split("=", 1) for word in options.synthetic):
-        candidates[name] = drawn_for(EchoStore(path), acquired)
+    for name, store in stores.items():
+        candidates[name] = images(store, (first[name][key] for key in compared))
     for name, drawn in candidates.items():
         rows[name] = {
             "squared_error": round(squared_error(drawn, real, sector).mean().item(), 4),
             "ssim": round(similarity(drawn, real).mean().item(), 3),
             "to_nearest_trained_on": round(nearest(drawn, seen, sector).mean().item(), 4),
         }
-    stores = {"acquired": acquired.content_hash, "trained_on": trained_on.content_hash}
-    record = {**provenance(), "stores": stores, "frames": len(real), "scores": rows}
+    hashes = {"acquired": acquired.content_hash, "trained_on": trained_on.content_hash}
+    record = {**provenance(), "stores": hashes, "frames": len(real), "scores": rows}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(record, indent=2) + "\n")
 
@@ -69,7 +73,7 @@ def main() -> None:
         table.add_row(name, *(str(value) for value in row.values()))
     Console().print(table)
     if options.picture:
-        masks = [colour_mask(m, s, acquired.label_space) for _, m, s in acquired]
+        masks = [colour_mask(*acquired.frame(i)[1:], acquired.label_space) for i in compared.values()]
         drawn_columns = [[grey(f) for f in drawn.numpy()] for drawn in candidates.values()]
         sheet = contact_sheet(
             list(zip(masks, columns, *drawn_columns, strict=True)), ("mask", "acquired", *candidates), scale=3
