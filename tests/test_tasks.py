@@ -477,3 +477,27 @@ def test_record_says_how_long_and_how_large_the_run_was(lora_run: Path) -> None:
     record = json.loads((lora_run / "adapter/adapter.json").read_text())
     assert 0 < record["seconds"] < 600
     assert 100 < record["peak_memory_mib"] < 100_000
+
+
+def test_a_log_file_gets_a_line_now_and_then(
+    adapt: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tte_tee.tasks.callbacks.StepLines.__init__.__defaults__", (2,))
+    adapt(tmp_path, "--trainer.max_steps=4")
+    assert [line.split()[1] for line in capsys.readouterr().err.splitlines() if line.startswith("step ")] == [
+        "2/4",
+        "4/4",
+    ]
+
+
+def test_an_adapter_folder_can_be_shared(lora_run: Path) -> None:
+    """Readable like any other file, and without a path of the machine that made it, but for the base's."""
+    folder = lora_run / "adapter"
+    (lora_run / "plain").touch()
+    assert {path.stat().st_mode for path in folder.iterdir()} == {(lora_run / "plain").stat().st_mode}
+    assert {p.name for p in folder.iterdir()} == {
+        "adapter.json",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "maskr2.json",
+    }

@@ -30,7 +30,7 @@ generation
 
 examples
   python -m tte_tee fit --config lightning_configs/lora_mlp.yaml
-  python -m tte_tee fit --config lightning_configs/lora_mlp.yaml --model.init_args.rank 8
+  python -m tte_tee fit --config lightning_configs/lora_mlp.yaml --model.rank 8
   python -m tte_tee fit --config lightning_configs/lora_mlp.yaml --print_config
   python -m tte_tee synthesize --adapter runs/lora_mlp/version_0/adapter \\
       --masks data/phantom_tee.h5 --out synthetic.h5

@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.errors import UserError
 from tte_tee.tasks.adapter import TEEAdapter
-from tte_tee.tasks.callbacks import EMA, Checkpoint, Export, ParameterTable, Predictions, Previews
+from tte_tee.tasks.callbacks import EMA, Checkpoint, Export, ParameterTable, Predictions, Previews, StepLines
 from tte_tee.tasks.diffusion import DiffusionTask, TTEDiffusion
 
 __all__ = ["EchoDataModule", "PhantomDataModule", "TEEAdapter", "TTEDiffusion", "main"]
@@ -126,12 +126,13 @@ def _run(words: list[str]) -> None:
         DiffusionTask,
         EchoDataModule,
         parser_class=Parser,
+        parser_kwargs={"prog": "python -m tte_tee"},
         subclass_mode_model=True,
         subclass_mode_data=True,
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         trainer_defaults={
-            "callbacks": [ParameterTable(), Predictions()],
+            "callbacks": [ParameterTable(), StepLines(), Predictions()],
             "max_epochs": -1,
             "check_val_every_n_epoch": None,
             "log_every_n_steps": 10,
@@ -149,6 +150,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*this fit will run with no optimizer.*")  # method none
     warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")  # max_steps 0
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint.*not resumable")  # FrameStream is
+    warnings.filterwarnings("ignore", message="The dirpath has changed")  # each command has a folder of its own
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*__array__.*copy keyword.*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")

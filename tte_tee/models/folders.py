@@ -16,6 +16,7 @@ An adapter::
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 import warnings
@@ -117,6 +118,7 @@ def save_adapter(
     with _whole_folder(folder) as temporary:
         if method == "lora":
             cast(PeftModel, denoiser.unet).save_pretrained(str(temporary))
+            (temporary / "README.md").unlink(missing_ok=True)  # an empty form that names a path of this machine
         elif method != "none":
             plain_unet(denoiser.unet).save_pretrained(temporary / "unet")
         _write_json(
@@ -244,6 +246,15 @@ def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _open_to_group(folder: Path) -> None:
+    """Gives files the user's usual permissions; safetensors writes them for the owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~mask)
+
+
 @contextmanager
 def _whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the name of ``folder`` when the block ends well."""
@@ -252,6 +263,7 @@ def _whole_folder(folder: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
+        _open_to_group(temporary)
         if folder.exists():
             shutil.rmtree(folder)
         temporary.replace(folder)

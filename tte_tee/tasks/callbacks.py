@@ -128,6 +128,27 @@ class ParameterTable(Callback):
         console = Console(stderr=True)
         console.print(table)
         console.print(f"MaskR²: {pl_module.maskr2.mask_map.describe()}")
+        if not len(pl_module.data.store.indices(split="val")):
+            console.print(f"{pl_module.data.path} has no split val: there will be no val/loss")
+
+
+class StepLines(Callback):
+    """A line now and then where no terminal shows a progress bar, as in a log file.
+
+    Args:
+        every_n_steps: how often.
+    """
+
+    def __init__(self, every_n_steps: int = 25) -> None:
+        self.every_n_steps = every_n_steps
+        self.console = Console(stderr=True)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Prints step and losses when it is time."""
+        if self.console.is_terminal or not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
+            return
+        losses = (f"{name} {value:.4f}" for name, value in trainer.progress_bar_metrics.items() if "loss" in name)
+        self.console.print(f"step {trainer.global_step}/{trainer.max_steps}", *losses)
 
 
 class Previews(Callback):
