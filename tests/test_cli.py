@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,13 @@ def test_the_saved_config_repeats_the_run(adapt: Train, lora_run: Path, tmp_path
     names = ["adapter_model.safetensors", "maskr2.json"]
     again = tmp_path / "run/version_0/adapter"
     assert all((again / name).read_bytes() == (lora_run / "adapter" / name).read_bytes() for name in names)
+
+
+def test_a_terminated_command_leaves_no_temporary_file(tmp_path: Path) -> None:
+    words = ["data", "phantom", "--domain=tee", "--patients=5000", f"--out={tmp_path / 'f.h5'}"]
+    with subprocess.Popen([sys.executable, "-m", "tte_tee", *words], stderr=subprocess.DEVNULL) as process:
+        while not list(tmp_path.iterdir()) and process.poll() is None:
+            time.sleep(0.05)
+        process.terminate()
+    assert process.returncode == 143
+    assert not list(tmp_path.iterdir())

@@ -3,6 +3,7 @@
 Nothing heavy is imported before the subcommand is known, so ``--help`` is quick.
 """
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -74,7 +75,10 @@ def _run(command: str, words: list[str]) -> None:
         from tte_tee.cli.train import main as train
 
         train([command, *words])
-    elif command == "data":
+        return
+    # Ends by an exception, so that no temporary file stays; Lightning has a handler of its own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    if command == "data":
         from tte_tee.cli.data import main as data
 
         data(words)

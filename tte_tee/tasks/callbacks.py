@@ -115,7 +115,7 @@ class ParameterTable(Callback):
     """Prints, before training, which groups of layers are trained and what they weigh."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Prints the table, the MaskR² rule and the number of frames."""
+        """Prints the table and the MaskR² rule, and says when there will be no val/loss."""
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, DiffusionTask)
