@@ -204,7 +204,13 @@ def strange_shape(base: Path) -> None:
     (base / "base.json").write_text('{"denoiser": {"depth": 3}}')
 
 
-@pytest.mark.parametrize("spoil", [no_folder, no_weights, cut_weights, no_json, no_shape, strange_shape])
+def other_network(base: Path) -> None:
+    record = json.loads((base / "base.json").read_text())
+    record["denoiser"]["patch"] = 8
+    (base / "base.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("spoil", [no_folder, no_weights, cut_weights, no_json, no_shape, strange_shape, other_network])
 def test_what_is_no_base_is_refused(tiny_base: Path, tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     copy = tmp_path / "copied_base"
     shutil.copytree(tiny_base, copy)
@@ -227,6 +233,7 @@ def test_what_is_no_base_is_refused(tiny_base: Path, tmp_path: Path, spoil: Call
         ({"norm_groups": 3}, "norm_groups: 3"),
         ({"heads": (1, 3)}, "heads"),
         ({"structures": ("LV", "aorta")}, "aorta"),
+        ({"conditioning": "token"}, "conditioning: 'token'"),
     ],
 )
 def test_impossible_shapes_are_refused(changes: dict, says: str) -> None:

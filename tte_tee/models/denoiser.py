@@ -5,7 +5,7 @@ around it (space-to-depth, patches of the mask) has none.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -54,6 +54,8 @@ class DenoiserConfig:
 
     def __post_init__(self) -> None:
         LabelSpace("denoiser.structures", self.structures)
+        if self.conditioning not in get_args(Conditioning):
+            raise UserError(f"denoiser.conditioning: '{self.conditioning}'; use {', '.join(get_args(Conditioning))}")
         levels = len(self.channels)
         positive = (self.image_size, self.space_to_depth, self.patch, self.layers_per_block, self.token_channels)
         if not levels or min(*positive, self.norm_groups, *self.channels, *self.heads) < 1:

@@ -34,7 +34,7 @@ from safetensors import SafetensorError, safe_open
 from tte_tee.anatomy import LabelSpace, MaskMap
 from tte_tee.errors import UserError
 from tte_tee.models.adapters import plain_unet
-from tte_tee.models.denoiser import Denoiser, DenoiserConfig
+from tte_tee.models.denoiser import Denoiser, DenoiserConfig, build_unet
 from tte_tee.models.maskr2 import MaskR2
 
 SHIPPED = "shipped"
@@ -91,6 +91,10 @@ def load_base(base: str) -> Base:
     try:
         config = _denoiser_config(record["denoiser"])
         unet = _load_unet(folder)
+        with torch.device("meta"):
+            described = build_unet(config)
+        if _shapes(described) != _shapes(unet):
+            raise ValueError("base.json describes another network than unet/ holds")
         _require(folder, "scheduler/scheduler_config.json")
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except _UNREADABLE as error:
@@ -198,6 +202,10 @@ def _load_lora(unet: UNet2DConditionModel, folder: Path) -> PeftModel:
         adapted = PeftModel.from_pretrained(unet, str(folder), local_files_only=True)
     _same_names(folder / weights, set(get_peft_model_state_dict(adapted)))
     return adapted
+
+
+def _shapes(unet: UNet2DConditionModel) -> dict[str, torch.Size]:
+    return {name: weight.shape for name, weight in unet.state_dict().items()}
 
 
 def _same_names(weights: Path, expected: set[str]) -> None:
