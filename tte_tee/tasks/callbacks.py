@@ -53,6 +53,7 @@ class EMA(Callback):
             self.average = EMAModel(self._trained(module), decay=self.decay, use_ema_warmup=True, power=0.75)
             if self._state is not None:
                 self.average.load_state_dict(self._state)
+                self.average.decay = self.decay  # the config's word, as for every other option
                 self.average.to(module.device)
                 self._state = None
 
