@@ -3,7 +3,8 @@
 For every mask that all stores of drawn frames have drawn: squared error (inside the sector, grey
 levels in [-1, 1]) and SSIM to the acquired frame of the mask, and the squared error to the
 nearest frame the adapter was trained on (the training split of that store). The row ``nearest
-training frame`` is what returning that frame would score.
+training frame`` is what returning a training frame would score if the one nearest to the
+acquired frame were known beforehand: a bound on copying, not a method.
 
     python experiments/pairs.py --acquired LATER.h5 --trained-on ADAPT.h5 --out FILE.json \\
         [--picture GRID.png] NAME=SYNTHETIC.h5 ...

@@ -483,7 +483,7 @@ def test_a_log_file_gets_a_line_now_and_then(
     adapt: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tte_tee.tasks.callbacks.StepLines.__init__.__defaults__", (2,))
-    adapt(tmp_path, "--trainer.max_steps=4")
+    adapt(tmp_path, "--trainer.max_steps=4", "--trainer.accumulate_grad_batches=2")
     assert [line.split()[1] for line in capsys.readouterr().err.splitlines() if line.startswith("step ")] == [
         "2/4",
         "4/4",
@@ -501,3 +501,13 @@ def test_an_adapter_folder_can_be_shared(lora_run: Path) -> None:
         "adapter_model.safetensors",
         "maskr2.json",
     }
+
+
+def test_ema_decay_counts_on_resume_too(adapt: Train, tmp_path: Path) -> None:
+    saves = ["--trainer.max_steps=6", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=-1"]
+    (middle,) = (adapt(tmp_path / "first", *saves) / "checkpoints").glob("*step=3.ckpt")
+    resumed = [
+        adapt(tmp_path / name, *saves, f"--ckpt_path={middle}", f"--ema.decay={decay}")
+        for name, decay in (("slow", 0.999), ("none", 0.0))
+    ]
+    assert not same(*(weights_of(run) for run in resumed))

@@ -1,13 +1,10 @@
 """``fit``, ``validate``, ``test`` and ``predict`` on Lightning's CLI."""
 
 import logging
-import os
 import re
 import warnings
 from pathlib import Path
 from typing import Any, NoReturn
-
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 import lightning as L
 import torch

@@ -159,9 +159,8 @@ class EchoDataModule(L.LightningDataModule):
         """
         indices = self.store.indices(split=split)
         if not len(indices):
-            raise UserError(
-                f"{self.path}: no frame in split '{split}'; it has {dict(self.store.table['split'].value_counts())}"
-            )
+            counts = ", ".join(f"{n} in {name}" for name, n in self.store.table["split"].value_counts().items())
+            raise UserError(f"{self.path}: no frame in split '{split}'; it has {counts}")
         return indices
 
     def train_dataloader(self) -> DataLoader[Batch]:

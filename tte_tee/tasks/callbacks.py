@@ -133,6 +133,11 @@ class ParameterTable(Callback):
             console.print(f"{pl_module.data.path} has no split val: there will be no val/loss")
 
 
+def ends_a_step(trainer: L.Trainer, batch_idx: int) -> bool:
+    """Whether an optimiser step ends with this batch; under accumulation most do not."""
+    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+
+
 class StepLines(Callback):
     """A line now and then where no terminal shows a progress bar, as in a log file.
 
@@ -144,9 +149,12 @@ class StepLines(Callback):
         self.every_n_steps = every_n_steps
         self.console = Console(stderr=True)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Prints step and losses when it is time."""
-        if self.console.is_terminal or not trainer.is_global_zero or trainer.global_step % self.every_n_steps:
+        due = ends_a_step(trainer, batch_idx) and trainer.global_step % self.every_n_steps == 0
+        if self.console.is_terminal or not trainer.is_global_zero or not due:
             return
         losses = (f"{name} {value:.4f}" for name, value in trainer.progress_bar_metrics.items() if "loss" in name)
         self.console.print(f"step {trainer.global_step}/{trainer.max_steps}", *losses)
@@ -165,10 +173,12 @@ class Previews(Callback):
             raise UserError(f"previews: every_n_steps {every_n_steps}, frames {frames}; use 0 or more, and 1 or more")
         self.every_n_steps, self.frames = every_n_steps, frames
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Draws a grid when one is due."""
         due = self.every_n_steps and trainer.global_step % self.every_n_steps == 0
-        if due and trainer.global_step < trainer.max_steps:
+        if due and ends_a_step(trainer, batch_idx) and trainer.global_step < trainer.max_steps:
             self._draw(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
