@@ -51,7 +51,16 @@ def write_store(
                 for n, view in enumerate(VIEWS[space.name]):
                     image, mask, sector = draw_frame(len(space.structures), 100 * len(split) + 10 * patient + n, size)
                     name = f"{split}{patient}"
-                    info = FrameInfo(f"{name}/{view}", name, view, split, "phantom", phase="ED", spacing=(2.0, 1.5))
+                    info = FrameInfo(
+                        f"{name}/{view}",
+                        name,
+                        view,
+                        split,
+                        "phantom",
+                        phase="ED",
+                        spacing=(2.0, 1.5),
+                        mask_source="phantom",
+                    )
                     writer.append(image * (not blank), mask, sector, info)
     return path
 

@@ -18,7 +18,7 @@ from tte_tee.data.datamodule import FrameDataset
 from tte_tee.data.store import COLUMNS, EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 
-INFO = FrameInfo("a", "p1", "ME4C", "train", "acquired")
+INFO = FrameInfo("a", "p1", "ME4C", "train", "acquired", mask_source="annotated")
 FULL = FrameInfo(
     key="p2/ED",
     patient="p2",
@@ -30,6 +30,9 @@ FULL = FrameInfo(
     spacing=(0.5, 0.25),
     parent="a",
     seed=2**62,
+    cohort="test",
+    mask_source="ssm",
+    sector_confidence=0.5,
 )
 
 
@@ -61,14 +64,16 @@ def test_unknown_spacing_stays_unknown(tmp_path: Path) -> None:
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    text=st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12),
+    text=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12),
     spacing=st.none() | st.tuples(*[st.floats(2**-6, 8, width=32)] * 2),
     seed=st.integers(-1, 2**63 - 1),
 )
 def test_any_text_and_number_survives(
     tmp_path: Path, text: str, spacing: tuple[float, float] | None, seed: int
 ) -> None:
-    info = FrameInfo(text, text, "A4C", "val", "phantom", study=text, parent=text, spacing=spacing, seed=seed)
+    info = FrameInfo(
+        text, text, "A4C", "val", "phantom", study=text, parent=text, spacing=spacing, seed=seed, mask_source="none"
+    )
     assert write(tmp_path / "f.h5", info).info(0) == info
 
 
@@ -315,3 +320,35 @@ def test_forked_workers_read_what_the_parent_reads(tee_store: Path) -> None:
     loader = DataLoader(dataset, sampler=keys, batch_size=None, num_workers=2, multiprocessing_context="fork")
     for batch, frame in zip(loader, expected, strict=True):
         assert all((batch[name] == frame[name]).all() for name in frame)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"cohort": "pool"}, "more than one cohort"),
+        ({"split": "val"}, "more than one split"),
+        ({"patient": "p2", "cohort": "confirmatory"}, "held-out cohort is in split test alone"),
+    ],
+)
+def test_a_cohort_is_kept_apart(tmp_path: Path, changes: dict[str, str], says: str) -> None:
+    other = FrameInfo(**{**INFO.__dict__, "key": "b", **changes})
+    with pytest.raises(UserError, match=says):
+        write(tmp_path / "f.h5", INFO, other)
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_frames_than_a_block(tmp_path: Path) -> None:
+    infos = [FrameInfo(**{**INFO.__dict__, "key": str(i)}) for i in range(150)]
+    store = write(tmp_path / "f.h5", *infos)
+    assert list(store.table["key"]) == [str(i) for i in range(150)]
+    np.testing.assert_array_equal(store.frame(149)[0], draw_frame(4, 149)[0])
+
+
+def test_what_a_killed_writer_left_is_swept_and_a_living_ones_is_not(tmp_path: Path) -> None:
+    import socket
+
+    left, living = (tmp_path / f"f.h5.tmp-{socket.gethostname()}-{pid}-abc" for pid in (2**22 + 1, os.getpid()))
+    left.touch(), living.touch()
+    write(tmp_path / "f.h5", INFO)
+    assert not left.exists()
+    assert living.exists()

@@ -27,6 +27,8 @@ STRUCTURES: dict[str, Structure] = {
         Structure("RV", "right-ventricular cavity", (72, 180, 97)),
         Structure("RA", "right-atrial cavity", (155, 89, 182)),
         Structure("RHS", "right-hand side: right ventricle and right atrium as one", (38, 166, 154)),
+        Structure("AML", "anterior mitral leaflet", (238, 130, 238)),
+        Structure("PML", "posterior mitral leaflet", (127, 219, 255)),
         Structure("tissue", "walls, septa and leaflets of any chamber", (189, 168, 140)),
     )
 }

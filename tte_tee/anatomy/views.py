@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from tte_tee.anatomy.structures import STRUCTURES
+
 PHASES = ("ED", "ES", "unknown")
 """End-diastole, end-systole, or a frame of a cine whose phase nobody stated."""
 
@@ -17,19 +19,20 @@ class View:
 
     Attributes:
         name: short name, as in stores and configs.
-        window: ``transthoracic`` or ``transoesophageal``.
-        plane: one of :data:`PLANES`.
+        window: ``transthoracic`` or ``transoesophageal``, or ``any``.
+        plane: one of :data:`PLANES`, or None where the generator knows none.
         shows: structures that the plane can cut.
     """
 
     name: str
     window: str
-    plane: str
+    plane: str | None
     shows: tuple[str, ...]
 
 
-_FOUR = ("LV", "LV_epi", "LA", "RV", "RA", "RHS", "tissue")
-_TWO = ("LV", "LV_epi", "LA", "tissue")
+_FOUR = ("LV", "LV_epi", "LA", "RV", "RA", "RHS", "tissue", "AML", "PML")
+_TWO = ("LV", "LV_epi", "LA", "tissue", "AML", "PML")
+_ALL = tuple(STRUCTURES)
 
 VIEWS: dict[str, View] = {
     view.name: view
@@ -38,5 +41,6 @@ VIEWS: dict[str, View] = {
         View("A2C", "transthoracic", "two_chamber", _TWO),
         View("ME4C", "transoesophageal", "four_chamber", _FOUR),
         View("ME2C", "transoesophageal", "two_chamber", _TWO),
+        View("other", "any", None, _ALL),
     )
 }

@@ -8,7 +8,7 @@ key        shape            meaning
 ``image``  float [B,1,H,W]  grey levels in [-1, 1]
 ``mask``   int64 [B,H,W]    ids of the store's label space, 0 background
 ``sector`` float [B,1,H,W]  1 inside the sector
-``plane``  int64 [B]        index into :data:`anatomy.PLANES`
+``plane``  int64 [B]        index into :data:`anatomy.PLANES`, -1 for a view without one
 ``frame``  int64 [B]        index of the frame in the store
 ``draw``   int64 [B]        how often this run drew the frame before (0 when evaluating)
 ========== ================ ==================================================================
@@ -37,7 +37,8 @@ class FrameDataset(Dataset[Batch]):
 
     def __init__(self, store: EchoStore) -> None:
         self.store = store
-        self._planes = [PLANES.index(VIEWS[view].plane) for view in store.table["view"]]
+        index = {view.name: PLANES.index(view.plane) if view.plane else -1 for view in VIEWS.values()}
+        self._planes = [index[view] for view in store.table["view"]]
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         index, draw = key
@@ -151,16 +152,28 @@ class EchoDataModule(L.LightningDataModule):
         """Rows and columns of every frame."""
         return self.store.image_size
 
-    def frames(self, split: str) -> np.ndarray:
-        """Indices of one split's frames.
+    def frames(self, split: str, *, image: bool = True) -> np.ndarray:
+        """Indices of one split's frames; ``image`` says that the picture is needed, not its mask alone.
 
         Raises:
-            UserError: the split is empty.
+            UserError: the split is empty, or a frame lacks an image, a mask or a plane.
         """
         indices = self.store.indices(split=split)
         if not len(indices):
             counts = ", ".join(f"{n} in {name}" for name, n in self.store.table["split"].value_counts().items())
             raise UserError(f"{self.path}: no frame in split '{split}'; it has {counts}")
+        table = self.store.table.iloc[indices]
+        lacking = {
+            "image": (table["origin"] == "mask") & image,
+            "mask": table["mask_source"] == "none",
+            "plane that the generator knows": table["view"] == "other",
+        }
+        for what, frames in lacking.items():
+            if frames.any():
+                raise UserError(
+                    f"{self.path}: {frames.sum()} frames of split '{split}' have no {what} "
+                    f"(first: {table['key'][frames].iloc[0]}); leave them out with 'data subset'"
+                )
         return indices
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -194,10 +207,10 @@ class EchoDataModule(L.LightningDataModule):
 
     def predict_dataloader(self) -> DataLoader[Batch]:
         """Frames of ``predict_split`` in the order of the file."""
-        return self._ordered(self.predict_split)
+        return self._ordered(self.predict_split, image=False)
 
-    def _ordered(self, split: str) -> DataLoader[Batch]:
-        keys = [(int(i), 0) for i in self.frames(split)]
+    def _ordered(self, split: str, *, image: bool = True) -> DataLoader[Batch]:
+        keys = [(int(i), 0) for i in self.frames(split, image=image)]
         return DataLoader(_Keyed(FrameDataset(self.store), keys), batch_size=self.eval_batch_size)
 
     def fixed_batch(self, size: int) -> Batch:

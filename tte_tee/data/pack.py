@@ -149,6 +149,7 @@ def _describe(plan: Recipe, root: Path, file: str, groups: Mapping[str, str], as
             view=plan.view or look_up(plan.views, groups["view"], "views"),
             split=assign(patient, groups),
             origin="acquired",
+            mask_source="annotated",
             phase="unknown" if plan.phases is None else look_up(plan.phases, groups["phase"], "phases"),
         )
     except UserError as error:

@@ -103,6 +103,9 @@ def generated_info(mask: FrameInfo, seed: int, sample: int) -> FrameInfo:
         spacing=mask.spacing,
         origin="generated",
         split=mask.split,
+        cohort=mask.cohort,
+        mask_source=mask.mask_source,
+        sector_confidence=mask.sector_confidence,
         parent=mask.key,
         seed=seed,
     )

@@ -110,6 +110,7 @@ def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
                 view=view,
                 split=spec.split(index),
                 origin="phantom",
+                mask_source="phantom",
                 study=study,
                 phase=phase,
                 spacing=frame.spacing,

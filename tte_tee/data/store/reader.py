@@ -1,0 +1,109 @@
+"""Reading an echo store."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+
+from tte_tee.anatomy import LabelSpace
+from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo, check_table
+from tte_tee.errors import UserError
+
+
+class EchoStore:
+    """Reads a store lazily; safe to copy into workers and ranks.
+
+    Each process opens the file for itself, without a lock, on its first read of pixels.
+
+    Attributes:
+        label_space: what the masks mean.
+        table: one row per frame, columns as in :data:`COLUMNS`.
+
+    Raises:
+        UserError: the file is missing, is no store, or has another schema.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._handles: dict[int, h5py.File] = {}
+        try:
+            if not self.path.is_file():
+                raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
+            with h5py.File(self.path, "r", locking=False) as file:
+                if file.attrs.get("schema_version") != SCHEMA_VERSION:
+                    raise UserError(
+                        f"{self.path}: not an echo store of schema {SCHEMA_VERSION} "
+                        f"(found {file.attrs.get('schema_version', 'none')}); pack it again"
+                    )
+                space = json.loads(file.attrs["label_space"])
+                self.licence: str = file.attrs["licence"]
+                self.command: str = file.attrs["command"]
+                self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
+                self.content_hash: str = file.attrs["content_hash"]
+                self.table = read_table(file)
+                count, *size = file["images"].shape
+                if any(file[name].shape != (count, *size) for name in ARRAYS) or count != len(self.table):
+                    raise UserError(f"{self.path}: images, masks, sector and frames differ in number; pack it again")
+                if len(size) != 2 or any(file[name].dtype != np.uint8 for name in ARRAYS):
+                    raise UserError(f"{self.path}: images, masks and sector are not uint8 [N, H, W]; pack it again")
+                self.image_size: tuple[int, int] = (size[0], size[1])
+            self.label_space = LabelSpace(space["name"], tuple(space["structures"]))
+            check_table(self.table, str(self.path))
+        except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{self.path}: not a readable echo store ({error}); pack it again") from error
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_handles": {}}
+
+    @property
+    def _file(self) -> h5py.File:
+        pid = os.getpid()
+        if pid not in self._handles:
+            self._handles[pid] = h5py.File(self.path, "r", locking=False)
+        return self._handles[pid]
+
+    def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image, mask and sector of one frame, each uint8 ``[H, W]``."""
+        image, mask, sector = (self._file[name][index] for name in ARRAYS)
+        if mask.max(initial=0) > len(self.label_space.structures) or sector.max(initial=0) > 1:
+            raise UserError(
+                f"{self.path}: frame '{self.table['key'][index]}': mask or sector holds a value outside "
+                f"label space '{self.label_space.name}' or of 0 and 1; pack it again"
+            )
+        return image, mask, sector
+
+    def indices(self, *, split: str | None = None) -> np.ndarray:
+        """Indices of the frames of one split, or of all, in the order of the file."""
+        if split is None:
+            return np.arange(len(self))
+        return np.flatnonzero((self.table["split"] == split).to_numpy())
+
+    def info(self, index: int) -> FrameInfo:
+        """What the store says of one frame."""
+        row = self.table.iloc[index].to_dict()
+        spacing = (row.pop("spacing_y"), row.pop("spacing_x"))
+        return FrameInfo(**row, spacing=None if np.isnan(spacing[0]) else spacing)
+
+    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        return (self.frame(i) for i in range(len(self)))
+
+
+def read_table(file: h5py.File) -> pd.DataFrame:
+    """The columns of an open store, one row per frame."""
+    return pd.DataFrame({name: _column(file[f"frames/{name}"]) for name in COLUMNS})
+
+
+def _column(values: h5py.Dataset) -> np.ndarray:
+    if not h5py.check_string_dtype(values.dtype):
+        return values[:]
+    # Equal texts are one object: most columns hold a few words, many times.
+    return np.array([sys.intern(text) for text in values.asstr()[:]], dtype=object)
