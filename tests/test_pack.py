@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from tte_tee.cli import main
-from tte_tee.data.pack import estimate_sector, pack_folder, resize_image, resize_labels
+from tte_tee.data.geometry import resize_image, resize_labels
+from tte_tee.data.pack import pack_folder
 from tte_tee.data.recipe import load_recipe
+from tte_tee.data.sector import estimate_sector
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 
@@ -25,7 +27,7 @@ RECIPE: dict[str, Any] = {
     "label_space": "camus",
     "labels": {0: "background", 10: "LV", 20: "LV_epi", 30: "LA"},
     "size": 16,
-    "sector": "threshold",
+    "sector": "estimate",
     "split": {"group": "folder", "splits": {"train": "train", "val": "test"}},
     "spacing": "unknown",
 }
@@ -77,7 +79,7 @@ def pack(root: Path, base: dict[str, Any] = RECIPE, **changes: Any) -> EchoStore
     recipe = {key: value for key, value in {**base, **changes}.items() if value is not None}
     path.write_text(yaml.safe_dump(recipe))
     out = root.parent / "out" / "f.h5"
-    pack_folder(path, root, out)
+    pack_folder(path, root, out, workers=0)
     return EchoStore(out)
 
 
@@ -171,7 +173,7 @@ def test_sector_is_the_cone_without_marks_and_holes() -> None:
     image[cone > 0] = np.random.default_rng(0).integers(4, 120, int(cone.sum()))
     cv2.circle(image, (64, 70), 16, 0, -1)  # a chamber
     cv2.putText(image, "TIS 0.7", (2, 20), cv2.FONT_HERSHEY_PLAIN, 0.7, 255)
-    found = estimate_sector(image)
+    found = estimate_sector(image).mask
     assert (found & cone).sum() / (found | cone).sum() > 0.95
 
 

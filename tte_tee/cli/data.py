@@ -1,6 +1,7 @@
 """``python -m tte_tee data``: makes echo stores, from a folder or from the phantom."""
 
 import argparse
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -33,14 +34,29 @@ def main(argv: list[str]) -> None:
     """
     args = _parser().parse_args(argv)
     if args.command == "pack":
-        from tte_tee.data.pack import pack_folder
-
-        print(pack_folder(args.recipe, args.root, args.out, progress=True))
+        _pack(args)
     else:
         from tte_tee.data.phantom import PhantomSpec, write_phantom
 
         given = {name: value for name, value in vars(args).items() if name not in ("command", "out")}
         write_phantom(PhantomSpec(**given), args.out, progress=True)
+
+
+def _count(text: str) -> int:
+    """A whole number of 0 or more."""
+    if (count := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return count
+
+
+def _pack(args: argparse.Namespace) -> None:
+    from tte_tee.data.pack import pack_folder
+
+    options = {name: getattr(args, name) for name in ("skip_bad", "dry_run", "workers")}
+    summary = pack_folder(args.recipe, args.root, args.out, **options, progress=True)
+    for problem in summary.problems:
+        print(f"left out: {problem}", file=sys.stderr)
+    print(summary)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,6 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("recipe", type=Path, metavar="RECIPE.yaml", help="what the files mean")
     pack.add_argument("--root", type=Path, required=True, metavar="FOLDER", help="folder that holds the files")
     pack.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write, or to replace")
+    pack.add_argument(
+        "--skip-bad", action="store_true", help="leave bad files out and list them; else the first one ends the pack"
+    )
+    pack.add_argument("--dry-run", action="store_true", help="list and check the folder, read no pixels, write nothing")
+    pack.add_argument(
+        "--workers",
+        type=_count,
+        metavar="N",
+        help="processes that read (default: one per CPU core)",
+    )
     phantom = commands.add_parser(
         "phantom",
         help="draw a store with known anatomy",

@@ -1,60 +1,89 @@
-"""The folder packer: images and masks of a folder, by a recipe, into an echo store."""
+"""The packer: the files of a folder, by a recipe, into an echo store.
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import TypeVar
+Clips are read by several processes at once, a few at a time, and written in order; memory does
+not grow with their number.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
-from tte_tee.data.recipe import Recipe, load_recipe
-from tte_tee.data.splits import Assign, look_up
-from tte_tee.data.store import SPLITS, FrameInfo, StoreWriter, check_table, check_target
+from tte_tee import __version__
+from tte_tee.data.geometry import resize_image, resize_labels, resized_spacing
+from tte_tee.data.importers.contract import Clip, Listing, Problems, RawFrame
+from tte_tee.data.importers.files import read_gray, within
+from tte_tee.data.parts import Part, Parts, fingerprint, read_part, write_part
+from tte_tee.data.recipe import FROM_FILES, Recipe, load_recipe
+from tte_tee.data.sector import SectorEstimate, SectorShape, estimate_sector
+from tte_tee.data.store import SPLITS, FrameInfo, StoreWriter, check_target
+from tte_tee.data.workers import in_order
 from tte_tee.errors import UserError
 
-T = TypeVar("T")
-_DARK = 3  # grey levels; what an empty screen may still show
-
-
-@dataclass(frozen=True)
-class Pair:
-    """An image file, its mask file (relative to the root) and what the recipe says of them."""
-
-    image: str
-    mask: str
-    info: FrameInfo
+UNSURE = 0.5  # confidence of a sector below which a person should look
+_FRAMES_PER_PART = 64
 
 
 @dataclass(frozen=True)
 class PackSummary:
-    """What was packed: frames, patients of each split, files left aside, and where it went."""
+    """What was packed, or would be.
+
+    Attributes:
+        frames: how many; None where that is not known before reading (``dry_run``).
+        patients: split -> how many.
+        ignored: files that belong to no clip.
+        unsure: frames whose sector was estimated with a confidence below :data:`UNSURE`.
+        problems: one line per bad file that was left out.
+        out: the store, or None (``dry_run``).
+    """
 
     name: str
-    frames: int
+    clips: int
+    frames: int | None
     patients: Mapping[str, int]
     ignored: int
-    out: Path
+    unsure: int = 0
+    problems: Sequence[str] = field(default_factory=list)
+    out: Path | None = None
 
     def __str__(self) -> str:
+        frames = f"{self.clips} clips" if self.frames is None else f"{self.frames} frames"
         patients = ", ".join(f"{split} {self.patients[split]}" for split in SPLITS if split in self.patients)
-        return f"{self.name}: {self.frames} frames; patients: {patients}; {self.ignored} files ignored -> {self.out}"
+        text = f"{self.name}: {frames}; patients: {patients}; {self.ignored} files ignored"
+        if self.unsure:
+            text += f"; {self.unsure} uncertain sectors ('data inspect' shows them)"
+        if self.problems:
+            text += f"; {len(self.problems)} bad files left out"
+        return f"{text} -> {self.out or 'nothing written'}"
 
 
-def pack_folder(recipe: str | Path, root: str | Path, out: str | Path, *, progress: bool = False) -> PackSummary:
+def pack_folder(
+    recipe: str | Path,
+    root: str | Path,
+    out: str | Path,
+    *,
+    skip_bad: bool = False,
+    dry_run: bool = False,
+    workers: int | None = None,
+    progress: bool = False,
+) -> PackSummary:
     """Packs the folder ``root`` by ``recipe`` into the store ``out``.
 
-    Frames stand in the order of their paths, so the same folder gives the same store. An existing
-    ``out`` is replaced once the new store is whole; an error leaves it untouched.
+    The same folder gives the same store, whatever the number of workers. An existing ``out`` is
+    replaced once the new store is whole; an error leaves it untouched. A pack that was killed or
+    interrupted goes on where it was when the same is asked for again.
 
     Args:
         recipe: path of a recipe YAML.
         root: folder that the recipe's paths are relative to.
         out: path of the store.
+        skip_bad: leaves bad files out and lists them, where otherwise the first one ends the pack.
+        dry_run: lists and checks, reads no pixels and writes nothing.
+        workers: processes that read; None takes one per CPU core, 0 reads in this process.
         progress: shows a progress bar on stderr, if that is a terminal.
 
     Raises:
@@ -62,255 +91,172 @@ def pack_folder(recipe: str | Path, root: str | Path, out: str | Path, *, progre
     """
     plan, root, out = load_recipe(recipe), Path(root), Path(out)
     check_target(out)
-    pairs, ignored = find_pairs(plan, root)
-    sectors = _sectors(plan, root, pairs, progress)
-    command = f"python -m tte_tee data pack {recipe} --root {root} --out {out}"
-    with StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store:
-        for pair in _track(pairs, f"packing {plan.name}", progress):
-            image, mask = _read_pair(plan, root, pair)
-            info = replace(pair.info, spacing=_stored_spacing(plan, image.shape))
-            store.append(resize_image(image, plan.size), resize_labels(mask, plan.size), sectors[pair.image], info)
-    splits = dict(sorted((pair.info.patient, pair.info.split) for pair in pairs))
-    return PackSummary(plan.name, len(pairs), Counter(splits.values()), ignored, out)
+    problems = Problems(skip=skip_bad)
+    listing = _list(plan, root, problems)
+    patients = Counter(dict(sorted((clip.patient, clip.split) for clip in listing.clips)).values())
+    if dry_run:
+        counts = [clip.frames for clip in listing.clips]
+        frames = None if None in counts else sum(count or 0 for count in counts)
+        return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, 0, problems.found)
+    parts = Parts(out, fingerprint(plan.path.read_bytes(), root, listing.clips, __version__))
+    parts.open()
+    command = f"python -m tte_tee data pack {plan.path.name} --root FOLDER --out {out.name}"
+    frames, unsure, found = 0, 0, Counter[str]()
+    try:
+        with StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store:
+            for part in _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress):
+                problems.found.extend(part.problems)
+                for image, mask, sector, info in zip(part.images, part.masks, part.sectors, part.infos, strict=True):
+                    store.append(image, mask, sector, info)
+                    frames, unsure = frames + 1, unsure + (info.sector_confidence < UNSURE)
+                found.update({info.patient: 1 for info in part.infos})
+            if not frames:
+                raise UserError(f"{root}: no frame is left; {len(problems.found)} files are bad: {problems.found[0]}")
+    except UserError:
+        parts.remove()
+        raise
+    parts.remove()
+    patients = Counter({clip.patient: clip.split for clip in listing.clips if clip.patient in found}.values())
+    return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, unsure, problems.found, out)
 
 
-def find_pairs(plan: Recipe, root: Path) -> tuple[list[Pair], int]:
-    """The pairs of the folder in the order of their paths, and how many other files there are.
+def _list(plan: Recipe, root: Path, problems: Problems) -> Listing:
+    """The folder's clips, with every patient in one split.
 
     Raises:
-        UserError: no such folder, no match, an image or a mask without its partner, a value that
-            the recipe does not know, a patient in two splits, or a key that stands twice.
+        UserError: the importer found something wrong, a patient is in two splits, or nothing is left.
     """
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; give the folder of recipe '{plan.name}' with --root")
-    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
-    matched = {file: match.groupdict("") for file in files if (match := plan.images.fullmatch(file))}
-    if not matched:
-        raise UserError(f"{root}: none of {len(files)} files matches 'images' of {plan.path}; is --root right?")
-    masks = _claim_masks(plan, root, matched)
-    _refuse_unpaired(plan, root, files, matched, masks)
-    assign = plan.split.bind(root)
-    pairs = [
-        Pair(file, mask, _describe(plan, root, file, matched[file], assign))
-        for mask, file in sorted(masks.items(), key=lambda item: item[1])
-        if _selected(plan, root, file, matched[file])
-    ]
-    if not pairs:
-        raise UserError(f"{root}: 'select' of {plan.path} keeps none of {len(matched)} images; widen it")
-    check_table(pd.DataFrame([pair.info.row() for pair in pairs]), str(root))
-    return pairs, len(files) - 2 * len(pairs) - (plan.sector_file in files)
-
-
-def _claim_masks(plan: Recipe, root: Path, matched: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """Path of the mask that belongs to each image -> path of the image."""
-    masks: dict[str, str] = {}
-    for file, groups in matched.items():
-        mask = plan.masks.format_map(groups)
-        if mask in matched:
-            raise UserError(f"{root / mask}: is the mask of {file}, yet matches 'images' of {plan.path}; narrow it")
-        if mask in masks:
-            raise UserError(
-                f"{root / mask}: is the mask of both {masks[mask]} and {file}; "
-                f"name more groups in 'masks' of {plan.path}"
-            )
-        masks[mask] = file
-    return masks
-
-
-def _refuse_unpaired(
-    plan: Recipe, root: Path, files: list[str], matched: Mapping[str, Mapping[str, str]], masks: Mapping[str, str]
-) -> None:
-    present = set(files)
-    for mask, file in masks.items():
-        if mask not in present and _selected(plan, root, file, matched[file]):
-            raise UserError(f"{root / file}: has no mask {root / mask}; add it, or move the image away")
-    for file in files:
-        match = plan.mask_pattern.fullmatch(file)
-        if not match or file in masks or file in matched:
-            continue
-        groups = match.groupdict("")
-        if plan.select is None or plan.select.group not in groups or _selected(plan, root, file, groups):
-            raise UserError(f"{root / file}: is a mask without an image; add the image, or move the mask away")
-
-
-def _selected(plan: Recipe, root: Path, file: str, groups: Mapping[str, str]) -> bool:
-    try:
-        return plan.select is None or plan.select(groups)
-    except UserError as error:
-        raise UserError(f"{root / file}: {error}") from error
-
-
-def _describe(plan: Recipe, root: Path, file: str, groups: Mapping[str, str], assign: Assign) -> FrameInfo:
-    patient = plan.patient.format_map(groups)
-    try:
-        return FrameInfo(
-            key=str(PurePosixPath(file).with_suffix("")),
-            patient=patient,
-            view=plan.view or look_up(plan.views, groups["view"], "views"),
-            split=assign(patient, groups),
-            origin="acquired",
-            mask_source="annotated",
-            phase="unknown" if plan.phases is None else look_up(plan.phases, groups["phase"], "phases"),
-        )
-    except UserError as error:
-        raise UserError(f"{root / file}: {error}") from error
-
-
-def read_gray(path: Path) -> np.ndarray:
-    """Reads an image file as uint8 ``[H, W]``; colour becomes grey.
-
-    Raises:
-        UserError: the file cannot be read as a whole, or has more than 8 bits per pixel and channel.
-    """
-    pixels = _decode(path)
-    if pixels.ndim == 2:
-        return pixels
-    return cv2.cvtColor(pixels, cv2.COLOR_BGRA2GRAY if pixels.shape[2] == 4 else cv2.COLOR_BGR2GRAY)
-
-
-def read_labels(path: Path, labels: Mapping[int, int]) -> np.ndarray:
-    """Reads a mask file and maps its values to ids, uint8 ``[H, W]``.
-
-    Raises:
-        UserError: as :func:`read_gray`; the file is in colour, or holds a value outside ``labels``.
-    """
-    values = _decode(path)
-    if values.ndim != 2:
-        raise UserError(f"{path}: is in colour; a mask has one channel that holds the label values")
-    if foreign := sorted(set(np.unique(values).tolist()) - set(labels)):
+    listing = plan.importer.clips(root, plan.assigner(root), problems)
+    if not listing.clips:
+        reason = f"{len(problems.found)} files are bad: {problems.found[0]}" if problems.found else "nothing to pack"
+        raise UserError(f"{root}: {reason}; is --root right for {plan.path}?")
+    splits = pd.DataFrame([(clip.patient, clip.split) for clip in listing.clips], columns=["patient", "split"])
+    counts = splits.groupby("patient")["split"].nunique()
+    if leaking := list(counts.index[counts > 1]):
         raise UserError(
-            f"{path}: holds label value {', '.join(map(str, foreign[:5]))}, which 'labels' of the recipe does not name"
+            f"{root}: patient {', '.join(leaking[:3])} stands in more than one split; split by patient, not by frame"
         )
-    table = np.zeros(256, np.uint8)
-    table[list(labels)] = list(labels.values())
-    return table[values]
+    return Listing(listing.clips, listing.ignored - isinstance(plan.sector, str))
 
 
-def _decode(path: Path) -> np.ndarray:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check that it is there") from error
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or it prints lines of its own
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-    except cv2.error:  # it claims to be larger than OpenCV reads
-        pixels = None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-    if pixels is None:
-        raise UserError(f"{path}: is no whole image; copy the file again, or move it away")
-    if pixels.dtype != np.uint8:
-        raise UserError(f"{path}: has {pixels.dtype} pixels; convert it to 8 bits")
-    return pixels
+def _read_all(
+    plan: Recipe, root: Path, clips: list[Clip], parts: Parts, skip_bad: bool, workers: int | None, progress: bool
+) -> Iterator[Part]:
+    """The parts of a folder in order; each is read by some process, or taken from an earlier, broken-off pack."""
+    runs = _runs(clips)
+    missing = {n: run for n, run in enumerate(runs) if not parts.has(n)}
+    todo = [(plan, root, run, skip_bad, parts.path(n)) for n, run in missing.items()]
+    ready = in_order(_make_part, todo, workers=workers, description=f"packing {plan.name}", progress=progress)
+    for number in range(len(runs)):
+        if number in missing:
+            next(ready)
+        yield read_part(parts.path(number))
 
 
-def _read_pair(plan: Recipe, root: Path, pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-    image, mask = read_gray(root / pair.image), read_labels(root / pair.mask, plan.labels)
-    _same_size(root / pair.mask, mask, root / pair.image, image)
-    return image, mask
+def _runs(clips: list[Clip]) -> list[list[Clip]]:
+    """Clips in runs of about as many frames each; the cut depends on the clips alone."""
+    runs: list[list[Clip]] = [[]]
+    size = 0
+    for clip in clips:
+        if size >= _FRAMES_PER_PART:
+            runs.append([])
+            size = 0
+        runs[-1].append(clip)
+        size += clip.frames or _FRAMES_PER_PART // 4
+    return runs
 
 
-def _same_size(path: Path, array: np.ndarray, image_path: Path, image: np.ndarray) -> None:
-    if array.shape != image.shape:
+def _make_part(plan: Recipe, root: Path, clips: list[Clip], skip_bad: bool, path: Path) -> None:
+    cv2.setNumThreads(1)
+    problems = Problems(skip=skip_bad)
+    rows = [row for clip in clips for row in _read_clip(plan, root, clip, problems)]
+    arrays = np.array([row.arrays for row in rows], np.uint8).reshape(len(rows), 3, plan.size, plan.size)
+    images, masks, sectors = (np.ascontiguousarray(arrays[:, i]) for i in range(3))
+    write_part(path, Part(images, masks, sectors, [row.info for row in rows], problems.found))
+
+
+@dataclass(frozen=True)
+class _Row:
+    """Image, mask and sector at the store's size, ``[3, size, size]``, and what the store says of them."""
+
+    arrays: np.ndarray
+    info: FrameInfo
+
+
+def _read_clip(plan: Recipe, root: Path, clip: Clip, problems: Problems) -> Iterator[_Row]:
+    """The frames of a clip, as the store wants them."""
+    frames = list(plan.importer.read(root, clip, problems))
+    peaks: dict[tuple[int, ...], np.ndarray] = {}
+    for frame in frames:
+        peaks[frame.image.shape] = np.maximum(frame.image, peaks.get(frame.image.shape, frame.image))
+    sectors = {shape: _sector(plan, root, peak) for shape, peak in peaks.items()}
+    for frame in frames:
+        with problems.noted():
+            yield _store_row(plan, root, clip, frame, sectors[frame.image.shape])
+
+
+def _sector(plan: Recipe, root: Path, peak: np.ndarray) -> SectorEstimate:
+    """The recipe's sector, or an estimate from the brightest value of a clip's frames.
+
+    The probe's settings seldom change within a clip: what one frame leaves dark another shows.
+    """
+    if isinstance(plan.sector, SectorShape):
+        return SectorEstimate(plan.sector.draw(peak.shape), plan.sector, 1.0)
+    if plan.sector is not None:
+        return SectorEstimate((read_gray(within(root, plan.sector)) > 0).astype(np.uint8), None, 1.0)
+    return estimate_sector(peak)
+
+
+def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: SectorEstimate) -> _Row:
+    shape = frame.image.shape
+    if not sector.mask.any():
+        given = f"the sector of {plan.path} is not in it" if plan.sector else "is black, so no sector is found"
+        raise UserError(f"{root / frame.file}: {given}; move it away, or set 'sector'")
+    _same_size(root / str(plan.sector), sector.mask, root / frame.file, shape)
+    values = np.zeros(shape, np.uint8) if frame.values is None else _to_ids(plan, root, frame)
+    _same_size(root / frame.mask_file, values, root / frame.file, shape)
+    spacing = frame.spacing if plan.spacing == FROM_FILES else plan.spacing
+    image = frame.image * sector.mask if plan.importer.private else frame.image
+    info = FrameInfo(
+        key=frame.key,
+        patient=clip.patient,
+        view=frame.view,
+        split=clip.split,
+        origin="acquired",
+        study=frame.study,
+        phase=frame.phase,
+        spacing=None if spacing is None else resized_spacing(_pair(spacing), shape, plan.size),
+        cohort=clip.cohort,
+        mask_source="none" if frame.values is None else "annotated",
+        sector_confidence=sector.confidence,
+    )
+    small = (resize_labels(array, plan.size) for array in (values, sector.mask))
+    return _Row(np.stack([resize_image(image, plan.size), *small]), info)
+
+
+def _pair(spacing: tuple[float, float] | str) -> tuple[float, float]:
+    assert not isinstance(spacing, str)
+    return spacing
+
+
+def _to_ids(plan: Recipe, root: Path, frame: RawFrame) -> np.ndarray:
+    """Label values of the file as ids of the label space, uint8 ``[H, W]``."""
+    assert frame.values is not None
+    present = np.unique(frame.values)
+    if foreign := [value for value in present.tolist() if value not in plan.labels]:
+        raise UserError(
+            f"{root / frame.mask_file}: holds label value {', '.join(map(str, foreign[:5]))}, "
+            "which 'labels' of the recipe does not name"
+        )
+    ids = np.array([plan.labels[value] for value in present.tolist()], np.uint8)
+    return ids[np.searchsorted(present, frame.values)]
+
+
+def _same_size(path: Path, array: np.ndarray, image_path: Path, shape: tuple[int, ...]) -> None:
+    if array.shape != shape:
         raise UserError(
             f"{path}: is {array.shape[1]}x{array.shape[0]}, its image {image_path} is "
-            f"{image.shape[1]}x{image.shape[0]} (width x height); they must be of one size"
+            f"{shape[1]}x{shape[0]} (width x height); they must be of one size"
         )
-
-
-def _stored_spacing(plan: Recipe, shape: tuple[int, ...]) -> tuple[float, float] | None:
-    """Spacing (rows, columns) in mm per stored pixel: padding keeps it, resizing scales both axes alike."""
-    if plan.spacing is None:
-        return None
-    scale = max(shape) / plan.size
-    return plan.spacing[0] * scale, plan.spacing[1] * scale
-
-
-def _sectors(plan: Recipe, root: Path, pairs: list[Pair], progress: bool) -> dict[str, np.ndarray]:
-    """Sector of each image by its path, uint8 ``[size, size]``, 0 or 1.
-
-    The probe's settings seldom change within a patient and view, so frames of one size share an estimate:
-    what one frame leaves dark another shows.
-    """
-    if plan.sector_file is not None:
-        given = (read_gray(root / plan.sector_file) > 0).astype(np.uint8)
-        for pair in pairs:
-            _same_size(root / plan.sector_file, given, root / pair.image, read_gray(root / pair.image))
-        return dict.fromkeys((pair.image for pair in pairs), resize_labels(given, plan.size))
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for pair in pairs:
-        groups[pair.info.patient, pair.info.view].append(pair.image)
-    sectors: dict[str, np.ndarray] = {}
-    for files in _track(list(groups.values()), "finding sectors", progress):
-        sectors |= _shared_sectors(plan, root, files)
-    return sectors
-
-
-def _shared_sectors(plan: Recipe, root: Path, files: list[str]) -> dict[str, np.ndarray]:
-    peaks: dict[tuple[int, ...], np.ndarray] = {}
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in files:
-        image = read_gray(root / file)
-        shapes[file] = image.shape
-        peaks[image.shape] = np.maximum(image, peaks.get(image.shape, image))
-    found = {shape: resize_labels(estimate_sector(peak), plan.size) for shape, peak in peaks.items()}
-    for file, shape in shapes.items():
-        if not found[shape].any():
-            raise UserError(f"{root / file}: is black, so no sector is found; move it away, or set 'sector.file'")
-    return {file: found[shape] for file, shape in shapes.items()}
-
-
-def estimate_sector(image: np.ndarray) -> np.ndarray:
-    """Where the probe drew: the convex hull of the largest region that is not black.
-
-    A sector is convex, but for a shallow dent under a curved probe; marks and text outside of it
-    are other regions and fall away. An image without any bright pixel gives an empty sector.
-
-    Args:
-        image: uint8 ``[H, W]``, one frame or the brightest value of several.
-
-    Returns:
-        uint8 ``[H, W]``, 1 inside.
-    """
-    bright = (cv2.medianBlur(image, 5) > _DARK).astype(np.uint8)
-    side = max(3, min(image.shape) // 30 * 2 + 1)
-    bridge = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    closed = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, bridge)
-    contours, _ = cv2.findContours(closed, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
-    sector = np.zeros_like(image)
-    if contours:
-        cv2.fillConvexPoly(sector, cv2.convexHull(max(contours, key=cv2.contourArea)), 1)
-    return sector
-
-
-def pad_to_square(array: np.ndarray) -> np.ndarray:
-    """``[H, W]`` with zeros on both sides of the shorter axis, ``[max(H, W), max(H, W)]``.
-
-    An odd remainder goes below or to the right.
-    """
-    side = max(array.shape)
-    before = [(side - length) // 2 for length in array.shape]
-    return np.pad(array, [(b, side - length - b) for b, length in zip(before, array.shape, strict=True)])
-
-
-def resize_image(image: np.ndarray, size: int) -> np.ndarray:
-    """Grey values ``[H, W]`` padded to square and averaged over areas to ``[size, size]``."""
-    square = pad_to_square(image)
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if size < len(square) else cv2.INTER_LINEAR)
-
-
-def resize_labels(labels: np.ndarray, size: int) -> np.ndarray:
-    """Labels ``[H, W]`` padded to square and read at pixel centres, ``[size, size]``.
-
-    The centre of pixel i lies at (i + 1/2) side / size, as it does for :func:`resize_image`;
-    cv2.INTER_NEAREST would read at the corner i side / size, and shift masks against images.
-    """
-    square = pad_to_square(labels)
-    at = ((np.arange(size) + 0.5) * len(square) / size).astype(int)
-    return np.ascontiguousarray(square[np.ix_(at, at)])
-
-
-def _track(items: list[T], description: str, progress: bool) -> Iterable[T]:
-    console = Console(stderr=True)
-    return track(items, description, console=console, disable=not (progress and console.is_terminal), transient=True)

@@ -1,0 +1,75 @@
+"""A function over many jobs in several processes: results in order, with a bar, and no process left behind."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from tte_tee.errors import UserError
+
+_FEW = 4  # jobs that are done sooner than a process starts
+
+
+def in_order(
+    function: Callable[..., Any],
+    jobs: Sequence[tuple[Any, ...]],
+    *,
+    workers: int | None,
+    description: str,
+    progress: bool,
+) -> Iterator[Any]:
+    """``function(*job)`` for each job, in the order of the jobs.
+
+    Args:
+        function: importable by name, since other processes import it.
+        jobs: arguments; must pickle.
+        workers: processes; None takes one per CPU core, 0 runs here.
+        description: stands before the progress bar.
+        progress: shows the bar on stderr, if that is a terminal.
+
+    Raises:
+        UserError: a worker died.
+    """
+    count = (os.cpu_count() or 1) if workers is None else workers
+    console = Console(stderr=True)
+    shown = progress and console.is_terminal
+    results = _here(function, jobs) if count == 0 or len(jobs) < _FEW else _elsewhere(function, jobs, count)
+    return iter(track(results, description, len(jobs), console=console, disable=not shown, transient=True))
+
+
+def _here(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+    return (function(*job) for job in jobs)
+
+
+def _elsewhere(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:
+    # Spawned, not forked: a fork copies the locks of threads that it does not copy.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_follow_parent)
+    try:
+        for future in [pool.submit(function, *job) for job in jobs]:
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise UserError("a worker process died, perhaps for want of memory; try again with fewer --workers") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _follow_parent() -> None:
+    """Ctrl-C is the parent's to handle; and a worker ends when its parent is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
