@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from folders import write_frame
 
 from tte_tee.anatomy import CAMUS, TEE, LabelSpace
 from tte_tee.data.store import FrameInfo, StoreWriter
@@ -177,3 +178,19 @@ def train_base(tte_store: Path) -> Train:
 def lora_run(adapt: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished LoRA run of three steps."""
     return adapt(tmp_path_factory.mktemp("lora"))
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    for stem in ("train/p1_2CH_ED", "train/p1_2CH_ES", "train/p2_4CH_ED", "val/p3_4CH_ES"):
+        write_frame(folder, f"{stem}.png", f"{stem}_gt.png")
+    return folder
+
+
+@pytest.fixture
+def cine(tmp_path: Path) -> Path:
+    folder = tmp_path / "cine"
+    for i in range(6):
+        write_frame(folder, f"images/f_{i:02d}.png", f"labels/f_{i:02d}.png")
+    return folder

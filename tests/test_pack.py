@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+from folders import CINE, RECIPE, pack, refused, write_frame, write_image
 
 from tte_tee.cli import main
 from tte_tee.data.geometry import resize_image, resize_labels
@@ -17,80 +18,6 @@ from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 
 SHIPPED = sorted((Path(__file__).parents[1] / "data").glob("*.yaml"))
-RECIPE: dict[str, Any] = {
-    "name": "toy",
-    "licence": "none",
-    "images": r"(?P<folder>train|val)/(?P<patient>p\d+)_(?P<view>2CH|4CH)_(?P<phase>ED|ES)\.png",
-    "masks": "{folder}/{patient}_{view}_{phase}_gt.png",
-    "views": {"2CH": "A2C", "4CH": "A4C"},
-    "phases": {"ED": "ED", "ES": "ES"},
-    "label_space": "camus",
-    "labels": {0: "background", 10: "LV", 20: "LV_epi", 30: "LA"},
-    "size": 16,
-    "sector": "estimate",
-    "split": {"group": "folder", "splits": {"train": "train", "val": "test"}},
-    "spacing": "unknown",
-}
-CINE: dict[str, Any] = {
-    **{key: value for key, value in RECIPE.items() if key not in ("views", "phases")},
-    "images": r"images/f_(?P<frame>\d+)\.png",
-    "masks": "labels/f_{frame}.png",
-    "patient": "one",
-    "view": "ME4C",
-    "split": "test",
-}
-
-
-def write_image(path: Path, array: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, array)[1].tobytes())
-
-
-def write_frame(root: Path, image: str, mask: str, shape: tuple[int, int] = (32, 32)) -> None:
-    height, width = shape
-    grey = np.zeros(shape, np.uint8)
-    grey[2:-2, 2:-2] = 100
-    labels = np.zeros(shape, np.uint8)
-    labels[height // 4 : height // 2, width // 4 : width // 2] = 10
-    labels[height // 2 : 3 * height // 4, width // 4 : width // 2] = 30
-    write_image(root / image, grey)
-    write_image(root / mask, labels)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "root"
-    for stem in ("train/p1_2CH_ED", "train/p1_2CH_ES", "train/p2_4CH_ED", "val/p3_4CH_ES"):
-        write_frame(folder, f"{stem}.png", f"{stem}_gt.png")
-    return folder
-
-
-@pytest.fixture
-def cine(tmp_path: Path) -> Path:
-    folder = tmp_path / "cine"
-    for i in range(6):
-        write_frame(folder, f"images/f_{i:02d}.png", f"labels/f_{i:02d}.png")
-    return folder
-
-
-def pack(root: Path, base: dict[str, Any] = RECIPE, **changes: Any) -> EchoStore:
-    """Packs with the recipe changed; a change to None takes the key out."""
-    path = root.parent / "recipe.yaml"
-    recipe = {key: value for key, value in {**base, **changes}.items() if value is not None}
-    path.write_text(yaml.safe_dump(recipe))
-    out = root.parent / "out" / "f.h5"
-    pack_folder(path, root, out, workers=0)
-    return EchoStore(out)
-
-
-def refused(root: Path, base: dict[str, Any] = RECIPE, **changes: Any) -> str:
-    """The one line that a bad folder or recipe gives; nothing is left behind."""
-    with pytest.raises(UserError) as caught:
-        pack(root, base, **changes)
-    assert not list((root.parent / "out").glob("*"))
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
 
 
 def splits(store: EchoStore) -> dict[str, str]:
@@ -294,7 +221,7 @@ BAD_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"label_space": {"name": "x", "structures": [1]}}, "key 'label_space.structures'"),
     ({"labels": {0: "background", 1: "RV"}}, "key 'labels': 'RV' is not in label space 'camus'"),
     ({"labels": {"one": "LV"}}, "key 'labels': 'one'"),
-    ({"labels": {300: "LV"}}, "key 'labels': 300"),
+    ({"labels": {70000: "LV"}}, "key 'labels': 70000"),
     ({"labels": {1: ["LV"]}}, "key 'labels'"),
     ({"sector": "guess"}, "key 'sector'"),
     ({"sector": {"file": "a.png", "x": 1}}, "key 'sector.x': unknown"),
@@ -422,7 +349,7 @@ def test_truncated_file(root: Path, file: str, kept: int, capfd: pytest.CaptureF
     data = (root / file).read_bytes()
     assert len(data) > 70
     (root / file).write_bytes(data[:kept])
-    assert f"{file}: is no whole image" in refused(root)
+    assert f"{file}: is {'no whole image' if kept else 'empty'}" in refused(root)
     assert capfd.readouterr().err == ""
 
 

@@ -46,6 +46,7 @@ class Parts:
     """The folder ``STORE.parts-FINGERPRINT`` beside a store, one file per part."""
 
     def __init__(self, out: Path, fingerprint: str) -> None:
+        self._out = out
         self.folder = out.with_name(f"{out.name}.parts-{fingerprint}")
         self._others = f"{out.name}.parts-"
 
@@ -61,7 +62,7 @@ class Parts:
                 if other.name.startswith(self._others) and other != self.folder:
                     shutil.rmtree(other, ignore_errors=True)
         except OSError as error:
-            raise UserError(f"{self.folder.parent}: cannot write there ({error.strerror or error})") from error
+            raise UserError(f"{self._out}: cannot write there ({error.strerror or error})") from error
 
     def path(self, number: int) -> Path:
         """File of part ``number``."""
