@@ -46,8 +46,9 @@ test: $(READY) ## run the tests, without the slow ones: make test [ARGS='-k stor
 test-all: $(READY) ## run all tests and say which lines none of them reaches
 	$(BIN)/python -m pytest --cov $(ARGS)
 
-bench: $(READY) ## measure what a user waits for, into experiments/bench/speed.json
+bench: $(READY) ## measure what a user waits for, into experiments/bench/*.json
 	$(BIN)/python experiments/bench/speed.py --out experiments/bench/speed.json
+	$(BIN)/python experiments/bench/loading.py --out experiments/bench/loading.json
 
 lint: $(READY) ## check style and format
 	$(BIN)/ruff check .

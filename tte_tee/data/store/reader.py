@@ -31,7 +31,7 @@ class EchoStore:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._handles: dict[int, h5py.File] = {}
+        self._handles: dict[int, tuple[h5py.Dataset, ...]] = {}
         try:
             if not self.path.is_file():
                 raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
@@ -65,15 +65,17 @@ class EchoStore:
         return {**self.__dict__, "_handles": {}}
 
     @property
-    def _file(self) -> h5py.File:
+    def _arrays(self) -> tuple[h5py.Dataset, ...]:
+        """This process's own handles; they are kept, since finding a dataset by name costs more than reading it."""
         pid = os.getpid()
         if pid not in self._handles:
-            self._handles[pid] = h5py.File(self.path, "r", locking=False)
+            file = h5py.File(self.path, "r", locking=False)
+            self._handles[pid] = tuple(file[name] for name in ARRAYS)
         return self._handles[pid]
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, mask and sector of one frame, each uint8 ``[H, W]``."""
-        image, mask, sector = (self._file[name][index] for name in ARRAYS)
+        image, mask, sector = (array[index] for array in self._arrays)
         if mask.max(initial=0) > len(self.label_space.structures) or sector.max(initial=0) > 1:
             raise UserError(
                 f"{self.path}: frame '{self.table['key'][index]}': mask or sector holds a value outside "
