@@ -1,6 +1,5 @@
 """Pictures of frames and masks: numpy in, RGB out."""
 
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import cv2
 import numpy as np
 
 from tte_tee.anatomy import STRUCTURES, LabelSpace
+from tte_tee.files import write_whole
 
 _OUTSIDE, _INSIDE = (0, 0, 0), (38, 38, 46)
 
@@ -62,10 +62,7 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], *
 
 def write_png(path: Path, picture: np.ndarray) -> None:
     """Writes an RGB picture atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     ok, encoded = cv2.imencode(".png", picture[..., ::-1])
     if not ok:
         raise RuntimeError(f"could not encode {path}")
-    temporary = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
-    temporary.write_bytes(encoded.tobytes())
-    temporary.replace(path)
+    write_whole(path, encoded.tobytes())

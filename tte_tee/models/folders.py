@@ -15,13 +15,7 @@ An adapter::
 """
 
 import hashlib
-import json
-import os
-import shutil
-import uuid
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -33,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 
 from tte_tee.anatomy import LabelSpace, MaskMap
 from tte_tee.errors import UserError
+from tte_tee.files import file_hash, first_line, read_json, whole_folder, write_json
 from tte_tee.models.adapters import plain_unet
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig, build_unet
 from tte_tee.models.maskr2 import MaskR2
@@ -72,12 +67,12 @@ def base_folder(base: str) -> Path:
 
 def save_base(folder: Path, denoiser: Denoiser, schedule: DDPMScheduler, record: dict[str, Any], *, half: bool) -> None:
     """Writes a base folder, whole or not at all; ``half`` stores the weights in half precision."""
-    with _whole_folder(folder) as temporary:
+    with whole_folder(folder) as temporary:
         unet = UNet2DConditionModel.from_config(denoiser.unet.config)
         unet.load_state_dict(denoiser.unet.state_dict())
         (unet.half() if half else unet).save_pretrained(temporary / "unet")
         schedule.save_pretrained(temporary / "scheduler")
-        _write_json(temporary / "base.json", {"denoiser": asdict(denoiser.config), "provenance": record})
+        write_json(temporary / "base.json", {"denoiser": asdict(denoiser.config), "provenance": record})
 
 
 def load_base(base: str) -> Base:
@@ -87,7 +82,7 @@ def load_base(base: str) -> Base:
         UserError: the folder is missing or is no base.
     """
     folder = base_folder(base)
-    record = _read_json(folder / "base.json", "base")
+    record = read_json(folder / "base.json", "base")
     try:
         config = _denoiser_config(record["denoiser"])
         unet = _load_unet(folder)
@@ -98,9 +93,7 @@ def load_base(base: str) -> Base:
         _require(folder, "scheduler/scheduler_config.json")
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except _UNREADABLE as error:
-        raise UserError(
-            f"{folder}: not a readable base ({_first_line(error)}); train one with base_tte.yaml"
-        ) from error
+        raise UserError(f"{folder}: not a readable base ({first_line(error)}); train one with base_tte.yaml") from error
     return Base(Denoiser(config, unet), schedule, file_hash(folder / _WEIGHTS), folder)
 
 
@@ -119,13 +112,13 @@ def save_adapter(
         record: provenance; must hold ``base`` (as given) and ``base_hash``.
     """
     mask_map = maskr2.mask_map
-    with _whole_folder(folder) as temporary:
+    with whole_folder(folder) as temporary:
         if method == "lora":
             cast(PeftModel, denoiser.unet).save_pretrained(str(temporary))
             (temporary / "README.md").unlink(missing_ok=True)  # an empty form that names a path of this machine
         elif method != "none":
             plain_unet(denoiser.unet).save_pretrained(temporary / "unet")
-        _write_json(
+        write_json(
             temporary / "maskr2.json",
             {
                 "source": mask_map.source,
@@ -135,7 +128,7 @@ def save_adapter(
                 "matrix": maskr2.matrix.detach().tolist(),
             },
         )
-        _write_json(temporary / "adapter.json", {"method": method, **record})
+        write_json(temporary / "adapter.json", {"method": method, **record})
 
 
 def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
@@ -150,8 +143,8 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
             adapter was made for.
     """
     folder = Path(folder)
-    record = _read_json(folder / "adapter.json", "adapter")
-    rule = _read_json(folder / "maskr2.json", "adapter")
+    record = read_json(folder / "adapter.json", "adapter")
+    rule = read_json(folder / "maskr2.json", "adapter")
     try:
         where = base or record["base"]
         if not base_folder(where).is_dir():
@@ -173,7 +166,7 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
         maskr2 = MaskR2(MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"])
         maskr2.load_state_dict({"matrix": torch.tensor(rule["matrix"])})
     except _UNREADABLE as error:
-        raise UserError(f"{folder}: not a readable adapter ({_first_line(error)})") from error
+        raise UserError(f"{folder}: not a readable adapter ({first_line(error)})") from error
     return Adapter(denoiser.eval(), loaded.schedule, maskr2, target, record, folder_hash(folder))
 
 
@@ -215,17 +208,6 @@ def _same_names(weights: Path, expected: set[str]) -> None:
         raise ValueError(f"{weights.name} holds other weights than its config: {min(found ^ expected)}")
 
 
-def file_hash(path: Path) -> str:
-    """SHA-256 of the stored bytes.
-
-    Raises:
-        UserError: the file is missing.
-    """
-    if not path.is_file():
-        raise UserError(f"{path}: missing; the folder is not a whole base")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
 def folder_hash(folder: Path) -> str:
     """SHA-256 over the names and bytes of an adapter's weights and rule."""
     digest = hashlib.sha256()
@@ -237,43 +219,3 @@ def folder_hash(folder: Path) -> str:
 def _denoiser_config(values: dict[str, Any]) -> DenoiserConfig:
     tuples: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
     return DenoiserConfig(**tuples)
-
-
-def _read_json(path: Path, kind: str) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path.parent}: no {kind} folder ({path.name}: {_first_line(error)})") from error
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-def _open_to_group(folder: Path) -> None:
-    """Gives files the user's usual permissions; safetensors writes them for the owner alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(0o666 & ~mask)
-
-
-@contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder that takes the name of ``folder`` when the block ends well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = folder.with_name(f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}")
-    temporary.mkdir()
-    try:
-        yield temporary
-        _open_to_group(temporary)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

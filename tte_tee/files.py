@@ -1,0 +1,95 @@
+"""Files that appear whole or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tte_tee.errors import UserError
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder that takes the name of ``folder`` when the block ends well.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    temporary = folder.with_name(f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _open_to_group(temporary)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.replace(folder)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write there ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Writes a file, making its folder.
+
+    Raises:
+        UserError: it cannot be written there.
+    """
+    temporary = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot write there ({error.strerror or error})") from error
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Writes a mapping as indented JSON."""
+    write_whole(path, (json.dumps(values, indent=2) + "\n").encode())
+
+
+def read_json(path: Path, kind: str) -> dict[str, Any]:
+    """Reads the JSON file that makes a folder a ``kind``.
+
+    Raises:
+        UserError: it is missing, or is no JSON mapping.
+    """
+    try:
+        values = json.loads(path.read_text())
+        if not isinstance(values, dict):
+            raise ValueError("no mapping")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path.parent}: no {kind} folder ({path.name}: {first_line(error)})") from error
+    return values
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of the stored bytes.
+
+    Raises:
+        UserError: the file is missing.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: missing; the folder is not whole")
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _open_to_group(folder: Path) -> None:
+    """Gives files the user's usual permissions; safetensors writes them for the owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~mask)
