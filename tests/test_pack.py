@@ -32,7 +32,7 @@ def test_recipes_are_shipped() -> None:
 
 
 def test_round_trip(root: Path) -> None:
-    store = pack(root)
+    store = pack(root, sector="estimate")
     assert list(store.table["key"]) == ["train/p1_2CH_ED", "train/p1_2CH_ES", "train/p2_4CH_ED", "val/p3_4CH_ES"]
     assert list(store.table["view"]) == ["A2C", "A2C", "A4C", "A4C"]
     assert list(store.table["phase"]) == ["ED", "ES", "ED", "ES"]
@@ -65,7 +65,7 @@ def test_existing_store_is_replaced_or_kept_whole(root: Path) -> None:
 def test_summary_counts_frames_patients_and_the_rest(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "notes.txt").write_text("left aside")
     recipe = root.parent / "recipe.yaml"
-    recipe.write_text(yaml.safe_dump(RECIPE))
+    recipe.write_text(yaml.safe_dump({**RECIPE, "sector": "estimate"}))
     main(["data", "pack", str(recipe), "--root", str(root), "--out", str(root.parent / "f.h5")])
     printed = capsys.readouterr().out
     # The frames are boxes of grey, which no sector explains.
@@ -98,7 +98,7 @@ def test_sector_is_shared_within_patient_and_view(root: Path) -> None:
     dark = np.zeros((32, 32), np.uint8)
     dark[2:16, 2:-2] = 100
     write_image(root / "train/p1_2CH_ES.png", dark)
-    store = pack(root)
+    store = pack(root, sector="estimate")
     assert np.array_equal(store.frame(0)[2], store.frame(1)[2])
 
 
@@ -355,7 +355,7 @@ def test_mask_in_colour(root: Path) -> None:
 
 def test_black_image(root: Path) -> None:
     write_image(root / "train/p2_4CH_ED.png", np.zeros((32, 32), np.uint8))
-    assert "train/p2_4CH_ED.png: is black" in refused(root)
+    assert "train/p2_4CH_ED.png: is black" in refused(root, sector="estimate")
 
 
 def test_patient_in_two_splits(root: Path) -> None:
