@@ -380,7 +380,7 @@ def test_a_base_is_left_with_its_provenance_and_can_be_adapted(
         "--model.denoiser.conditioning=concat",
         "--model.denoiser.space_to_depth=1",
         "--model.denoiser.layers_per_block=2",
-        "--export.half=false",
+        "--model.half=false",
     ],
 )
 def test_an_option_changes_the_base(train_base: Train, base_run: Path, tmp_path: Path, option: str) -> None:

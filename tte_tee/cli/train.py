@@ -15,7 +15,8 @@ from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.errors import UserError
 from tte_tee.tasks.adapter import TEEAdapter
 from tte_tee.tasks.callbacks import EMA, Checkpoint, Export, ParameterTable, Predictions, Previews, StepLines
-from tte_tee.tasks.diffusion import DiffusionTask, TTEDiffusion
+from tte_tee.tasks.diffusion import TTEDiffusion
+from tte_tee.tasks.task import Task
 
 __all__ = ["EchoDataModule", "PhantomDataModule", "TEEAdapter", "TTEDiffusion", "main"]
 
@@ -53,11 +54,10 @@ class CLI(LightningCLI):
     """Lightning's CLI with this project's callbacks as keys of the config."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds ``ema``, ``previews``, ``checkpoint`` and ``export``, and hands the seed to model and data."""
+        """Adds ``ema``, ``previews`` and ``checkpoint``, and hands the seed to model and data."""
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(Previews, "previews")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
-        parser.add_lightning_class_args(Export, "export")
         parser.set_defaults({"checkpoint.save_last": True, "checkpoint.save_top_k": 0})
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
@@ -120,7 +120,7 @@ def main(words: list[str]) -> None:
 
 def _run(words: list[str]) -> None:
     CLI(
-        DiffusionTask,
+        Task,
         EchoDataModule,
         parser_class=Parser,
         parser_kwargs={"prog": "python -m tte_tee"},
@@ -129,7 +129,7 @@ def _run(words: list[str]) -> None:
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         trainer_defaults={
-            "callbacks": [ParameterTable(), StepLines(), Predictions()],
+            "callbacks": [ParameterTable(), StepLines(), Predictions(), Export()],
             "max_epochs": -1,
             "check_val_every_n_epoch": None,
             "log_every_n_steps": 10,

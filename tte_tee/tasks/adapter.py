@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-
-import torch
 
 from tte_tee.anatomy import LabelSpace, solve
 from tte_tee.errors import UserError
 from tte_tee.models.adapters import add_lora, check_scope
 from tte_tee.models.denoiser import Denoiser
-from tte_tee.models.folders import SHIPPED, Method, load_base
+from tte_tee.models.folders import SHIPPED, Method, load_base, save_adapter
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.frames import Sampling
 from tte_tee.tasks.diffusion import DiffusionTask
@@ -116,12 +115,16 @@ class TEEAdapter(DiffusionTask):
             background=self.rules.background,
         )
         self.maskr2 = MaskR2(rule, learnable=self.rules.learnable)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            if self.method == "lora":
-                self.denoiser.unet = add_lora(self.denoiser.unet, self.scope, rank=self.rank, alpha=self.alpha)
-            elif self.method == "scratch":
-                self.denoiser = Denoiser(self.denoiser.config)
-            elif self.method == "none":
-                self.denoiser.requires_grad_(False)
+        if self.method == "lora":
+            self.denoiser.unet = add_lora(self.denoiser.unet, self.scope, rank=self.rank, alpha=self.alpha)
+        elif self.method == "scratch":
+            self.denoiser = Denoiser(self.denoiser.config)
+        elif self.method == "none":
+            self.denoiser.requires_grad_(False)
         self.denoiser.train()
+
+    def export(self, run: Path, record: dict[str, Any]) -> Path:
+        """The folder ``adapter``."""
+        record = {"base": self.base_name, "base_hash": self.base_hash, **record}
+        save_adapter(run / "adapter", self.denoiser, self.maskr2, self.method, self.target, record)
+        return run / "adapter"

@@ -14,14 +14,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
-from tte_tee.data.pictures import colour_mask, contact_sheet, grey, write_png
+from tte_tee.data.pictures import contact_sheet, write_png
 from tte_tee.errors import UserError
-from tte_tee.models.adapters import parameter_table
-from tte_tee.models.folders import save_adapter, save_base
-from tte_tee.synthesis.generate import write_predictions
 from tte_tee.synthesis.provenance import provenance
-from tte_tee.tasks.adapter import TEEAdapter
-from tte_tee.tasks.diffusion import DiffusionTask, TTEDiffusion
+from tte_tee.tasks.task import Task
 
 
 class EMA(Callback):
@@ -116,19 +112,20 @@ class ParameterTable(Callback):
     """Prints, before training, which groups of layers are trained and what they weigh."""
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Prints the table and the MaskR² rule, and says when there will be no val/loss."""
+        """Prints the table and the remark, and says when there will be no val/loss."""
         if not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, DiffusionTask)
+        assert isinstance(pl_module, Task)
         table = Table(title="What is trained")
         for heading in ("group", "layers", "trained", "parameters", "trainable", "share"):
             table.add_column(heading, justify="left" if heading == "group" else "right")
-        for row in parameter_table(pl_module.denoiser.unet):
+        rows = pl_module.layers()
+        for row in rows:
             numbers = (f"{n:,}" for n in (row.layers, row.trained, row.parameters, row.trainable))
-            table.add_row(row.group, *numbers, f"{row.share:.2%}", end_section=row.group == "other")
+            table.add_row(row.group, *numbers, f"{row.share:.2%}", end_section=row in rows[-2:-1])
         console = Console(stderr=True)
         console.print(table)
-        console.print(f"MaskR²: {pl_module.maskr2.mask_map.describe()}")
+        console.print(pl_module.remark())
         if not len(pl_module.data.store.indices(split="val")):
             console.print(f"{pl_module.data.path} has no split val: there will be no val/loss")
 
@@ -189,33 +186,21 @@ class Previews(Callback):
         log_dir = trainer.log_dir  # asked on every rank: it is broadcast
         if not trainer.is_global_zero or not log_dir:
             return
-        assert isinstance(pl_module, DiffusionTask)
+        assert isinstance(pl_module, Task)
         batch = pl_module.data.fixed_batch(self.frames)
         on_device = {key: value.to(pl_module.device) for key, value in batch.items()}
         with trainer.precision_plugin.forward_context():
-            drawn = pl_module.draw(on_device).numpy()
-        reference = batch["image"][:, 0].add(1).mul(127.5).round().byte().numpy()
-        masks, sectors = batch["mask"].numpy(), batch["sector"][:, 0].byte().numpy()
-        rows = [
-            [colour_mask(mask, sector, pl_module.target), grey(real), grey(synthetic)]
-            for mask, sector, real, synthetic in zip(masks, sectors, reference, drawn, strict=True)
-        ]
-        picture = contact_sheet(rows, ("mask", "reference", "sample"))
+            preview = pl_module.preview(on_device)
+        picture = contact_sheet(preview.rows, preview.titles)
         write_png(Path(log_dir) / "previews" / f"step_{trainer.global_step:06d}.png", picture)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("previews", picture, trainer.global_step, dataformats="HWC")
 
 
 class Export(Callback):
-    """Leaves the trained base or adapter as a folder that plain diffusers and peft load.
+    """Leaves what was trained as a folder, with the record of where it comes from."""
 
-    Args:
-        half: store a base in half precision. Weights are rounded then, so whatever is adapted on
-            it is adapted on the rounded ones.
-    """
-
-    def __init__(self, half: bool = True) -> None:
-        self.half = half
+    def __init__(self) -> None:
         self.config: dict[str, Any] = {}
         self._provenance: dict[str, Any] = {}
         self._start = 0.0
@@ -225,11 +210,11 @@ class Export(Callback):
         self._provenance, self._start = provenance(), time.monotonic()
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Writes ``base/`` or ``adapter/`` into the run's folder and says where."""
+        """Writes the folder into the run's own and says where."""
         log_dir = trainer.log_dir  # asked on every rank: it is broadcast
         if not trainer.is_global_zero or not log_dir:
             return
-        assert isinstance(pl_module, DiffusionTask)
+        assert isinstance(pl_module, Task)
         record = {
             **self._provenance,
             "config": self.config,
@@ -238,14 +223,7 @@ class Export(Callback):
             "peak_memory_mib": peak_memory(pl_module.device),
             "data": {"store": pl_module.data.path.name, "hash": pl_module.data.store.content_hash},
         }
-        if isinstance(pl_module, TTEDiffusion):
-            folder = Path(log_dir) / "base"
-            save_base(folder, pl_module.denoiser, pl_module.schedule, record, half=self.half)
-        else:
-            assert isinstance(pl_module, TEEAdapter)
-            folder = Path(log_dir) / "adapter"
-            record = {"base": pl_module.base_name, "base_hash": pl_module.base_hash, **record}
-            save_adapter(folder, pl_module.denoiser, pl_module.maskr2, pl_module.method, pl_module.target, record)
+        folder = pl_module.export(Path(log_dir), record)
         Console(stderr=True).print(f"left in [bold]{folder}[/bold]")
 
 
@@ -257,7 +235,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 class Predictions(Callback):
-    """Writes what ``predict`` draws as an echo store, ``predictions.h5`` in the run's folder."""
+    """Writes what ``predict`` gives into the run's folder."""
 
     def __init__(self) -> None:
         self._drawn: list[tuple[int, Any]] = []
@@ -269,7 +247,7 @@ class Predictions(Callback):
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gathers the frames of all ranks and writes them on the first."""
-        assert isinstance(pl_module, DiffusionTask)
+        assert isinstance(pl_module, Task)
         drawn: Iterable[tuple[int, Any]] = self._drawn
         if trainer.world_size > 1:
             parts: list[list[tuple[int, Any]]] = [[] for _ in range(trainer.world_size)]
@@ -277,7 +255,6 @@ class Predictions(Callback):
             drawn = (pair for part in parts for pair in part)
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked on every rank: it is broadcast
         if trainer.is_global_zero:
-            path = folder / "predictions.h5"
-            write_predictions(path, pl_module.data.store, dict(drawn), pl_module.sampling)
+            path = pl_module.write_predictions(folder, dict(drawn))
             Console(stderr=True).print(f"left in [bold]{path}[/bold]")
         self._drawn = []

@@ -1,25 +1,30 @@
 """Diffusion training: what base and adapter share, and the base itself."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-import lightning as L
-import torch
+import numpy as np
 from diffusers import DDPMScheduler
-from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import Tensor
 
 from tte_tee.anatomy import LabelSpace
 from tte_tee.anatomy.maskr2 import identity
-from tte_tee.data.datamodule import Batch, EchoDataModule
+from tte_tee.data.datamodule import Batch
+from tte_tee.data.pictures import colour_mask, grey
 from tte_tee.errors import UserError
+from tte_tee.models.adapters import GroupRow, parameter_table
 from tte_tee.models.conditioning import encode_condition
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
 from tte_tee.models.diffusion import Prediction, diffusion_loss, keyed_draws, noise_schedule
+from tte_tee.models.folders import save_base
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.frames import Sampling, draw_frames
+from tte_tee.synthesis.generate import write_predictions
+from tte_tee.tasks.task import Preview, Task
 
 
-class DiffusionTask(L.LightningModule):
+class DiffusionTask(Task):
     """Trains ``self.denoiser`` to undo noise, given masks; subclasses say what is built and trained.
 
     Logged: ``train/loss``, ``val/loss``, ``test/loss`` (min-SNR weighted) and ``learning_rate``.
@@ -28,7 +33,6 @@ class DiffusionTask(L.LightningModule):
     denoiser: Denoiser
     schedule: DDPMScheduler
     maskr2: MaskR2
-    target: LabelSpace
 
     def __init__(
         self,
@@ -40,29 +44,12 @@ class DiffusionTask(L.LightningModule):
         sampling: Sampling,
         seed: int,
     ) -> None:
-        super().__init__()
-        if min(learning_rate, weight_decay, warmup_steps) < 0:
-            raise UserError(
-                f"model: learning_rate {learning_rate}, weight_decay {weight_decay}, warmup_steps {warmup_steps}; "
-                "none may be negative"
-            )
+        super().__init__(learning_rate, weight_decay, warmup_steps, seed)
         if not 0 <= mask_dropout <= 1:
             raise UserError(f"model.mask_dropout: {mask_dropout}; a share lies between 0 and 1")
         if min_snr_gamma <= 0:
             raise UserError(f"model.min_snr_gamma: {min_snr_gamma}; use a number above 0")
-        self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
-        self.mask_dropout, self.min_snr_gamma = mask_dropout, min_snr_gamma
-        self.sampling, self.seed = sampling, seed
-        self._built = False
-
-    @property
-    def data(self) -> EchoDataModule:
-        """The DataModule of the run."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]
-
-    def build(self, label_space: LabelSpace) -> None:
-        """Makes ``denoiser``, ``schedule`` and ``maskr2`` for masks of ``label_space``."""
-        raise NotImplementedError
+        self.mask_dropout, self.min_snr_gamma, self.sampling = mask_dropout, min_snr_gamma, sampling
 
     def configure_model(self) -> None:
         """Builds the network once the data's label space is known.
@@ -70,18 +57,13 @@ class DiffusionTask(L.LightningModule):
         Raises:
             UserError: the frames have another size than the network.
         """
-        if self._built:
-            return
-        data = self.data
-        self.target = data.label_space
-        self.build(data.label_space)
-        side = self.denoiser.config.image_size
+        super().configure_model()
+        data, side = self.data, self.denoiser.config.image_size
         if tuple(data.image_size) != (side, side):
             raise UserError(
                 f"{data.path}: frames are {'x'.join(map(str, data.image_size))}, the network takes {side}x{side}; "
                 "pack the data at that size"
             )
-        self._built = True
 
     def condition(self, batch: Batch, null: Tensor | None = None) -> Tensor:
         """Condition ``[B, X + 1, H, W]`` of a batch; ``null`` ``[B]`` withholds masks."""
@@ -128,43 +110,30 @@ class DiffusionTask(L.LightningModule):
         keys = [str(frame) for frame in batch["frame"].tolist()]
         return draw_frames(self.denoiser, self.schedule, self.maskr2, batch, keys, self.sampling)
 
-    def configure_optimizers(self) -> Any:
-        """AdamW on what is trainable, with linear warm-up and a cosine to zero; None without any.
+    def layers(self) -> list[GroupRow]:
+        """Groups of layers of the denoiser."""
+        return parameter_table(self.denoiser.unet)
 
-        Raises:
-            UserError: there is nothing to train and yet steps to take.
-        """
-        trainable = [p for p in self.parameters() if p.requires_grad]
-        if not trainable:
-            if self.trainer.max_steps:
-                raise UserError("trainer.max_steps: this method trains nothing; set it to 0")
-            return None
-        if not self.trainer.max_steps:
-            raise UserError("trainer.max_steps: 0 steps train nothing; use more, or method 'none'")
-        optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=self.weight_decay)
-        scheduler = get_cosine_schedule_with_warmup(optimizer, self.warmup_steps, self.trainer.max_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+    def remark(self) -> str:
+        """The MaskR² rule."""
+        return f"MaskR²: {self.maskr2.mask_map.describe()}"
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps what was trained; frozen weights stay in the base, where they came from."""
-        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+    def preview(self, batch: Batch) -> Preview:
+        """Mask, reference and sample at fixed noise."""
+        drawn = self.draw(batch).numpy()
+        reference = batch["image"][:, 0].add(1).mul(127.5).round().byte().cpu().numpy()
+        masks, sectors = batch["mask"].cpu().numpy(), batch["sector"][:, 0].byte().cpu().numpy()
+        rows = [
+            [colour_mask(mask, sector, self.target), grey(real), grey(synthetic)]
+            for mask, sector, real, synthetic in zip(masks, sectors, reference, drawn, strict=True)
+        ]
+        return Preview(rows, ("mask", "reference", "sample"))
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Completes a checkpoint with the frozen weights already in place.
-
-        Raises:
-            UserError: what it trained is not what this config trains.
-        """
-        trained = {name: parameter.shape for name, parameter in self.named_parameters() if parameter.requires_grad}
-        held = {name: weight.shape for name, weight in checkpoint["state_dict"].items()}
-        if held != trained:
-            other = sum(held.get(name) != shape for name, shape in trained.items())
-            raise UserError(
-                f"ckpt_path: the checkpoint holds other trained weights than this config trains ({len(held)} tensors "
-                f"against {len(trained)}, of which {other} are missing or of another shape); use the config of its run"
-            )
-        checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
+    def write_predictions(self, run: Path, predictions: Mapping[int, np.ndarray]) -> Path:
+        """An echo store of the frames drawn."""
+        path = run / "predictions.h5"
+        write_predictions(path, self.data.store, predictions, self.sampling)
+        return path
 
 
 class TTEDiffusion(DiffusionTask):
@@ -178,6 +147,8 @@ class TTEDiffusion(DiffusionTask):
         warmup_steps: linear warm-up before the cosine.
         mask_dropout: share of frames trained with the mask withheld.
         min_snr_gamma: cap of the min-SNR weight.
+        half: leave the base in half precision. Weights are rounded then, so whatever is adapted on it is
+            adapted on the rounded ones.
         sampling: how previews and predictions are drawn.
         seed: of time steps, noise and dropout; the command line sets it to ``seed_everything``.
     """
@@ -191,11 +162,12 @@ class TTEDiffusion(DiffusionTask):
         warmup_steps: int = 100,
         mask_dropout: float = 0.1,
         min_snr_gamma: float = 5.0,
+        half: bool = True,
         sampling: Sampling = Sampling(),
         seed: int = 0,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup_steps, mask_dropout, min_snr_gamma, sampling, seed)
-        self.shape, self.prediction = denoiser, prediction
+        self.shape, self.prediction, self.half_precision = denoiser, prediction, half
 
     def build(self, label_space: LabelSpace) -> None:
         """A fresh denoiser; the masks must be of its own label space.
@@ -208,8 +180,11 @@ class TTEDiffusion(DiffusionTask):
                 f"model.denoiser.structures: {', '.join(self.shape.structures)}, but the masks hold "
                 f"{', '.join(label_space.structures)}; a base is trained on its own label space"
             )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            self.denoiser = Denoiser(self.shape)
+        self.denoiser = Denoiser(self.shape)
         self.schedule = noise_schedule(self.prediction)
         self.maskr2 = MaskR2(identity(label_space.structures))
+
+    def export(self, run: Path, record: dict[str, Any]) -> Path:
+        """The folder ``base``."""
+        save_base(run / "base", self.denoiser, self.schedule, record, half=self.half_precision)
+        return run / "base"

@@ -1,0 +1,125 @@
+"""What every task shares: optimiser and schedule, the data's label space, what a checkpoint holds."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from diffusers.optimization import get_cosine_schedule_with_warmup
+
+from tte_tee.anatomy import LabelSpace
+from tte_tee.data.datamodule import Batch, EchoDataModule
+from tte_tee.errors import UserError
+from tte_tee.models.adapters import GroupRow
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Rows of pictures, uint8 ``[H, W, 3]`` each, under column titles."""
+
+    rows: list[list[np.ndarray]]
+    titles: tuple[str, ...]
+
+
+class Task(L.LightningModule):
+    """A network that is built once the data is known, trained by AdamW over a cosine, and left in a folder.
+
+    Args:
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        warmup_steps: linear warm-up before the cosine.
+        seed: of initialisation and of every draw.
+
+    Raises:
+        UserError: a number is out of its range.
+    """
+
+    def __init__(self, learning_rate: float, weight_decay: float, warmup_steps: int, seed: int) -> None:
+        super().__init__()
+        if min(learning_rate, weight_decay, warmup_steps) < 0:
+            raise UserError(
+                f"model: learning_rate {learning_rate}, weight_decay {weight_decay}, warmup_steps {warmup_steps}; "
+                "none may be negative"
+            )
+        self.learning_rate, self.weight_decay, self.warmup_steps = learning_rate, weight_decay, warmup_steps
+        self.seed = seed
+        self._built = False
+
+    @property
+    def data(self) -> EchoDataModule:
+        """The DataModule of the run."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def build(self, label_space: LabelSpace) -> None:
+        """Makes the network for masks of ``label_space``."""
+        raise NotImplementedError
+
+    def configure_model(self) -> None:
+        """Builds the network once the data's label space is known."""
+        if not self._built:
+            self.target = self.data.label_space
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(self.seed)
+                self.build(self.data.label_space)
+            self._built = True
+
+    def layers(self) -> list[GroupRow]:
+        """What is trained, a row per group of layers, the last one their total."""
+        raise NotImplementedError
+
+    def remark(self) -> str:
+        """What else to say before training."""
+        raise NotImplementedError
+
+    def preview(self, batch: Batch) -> Preview:
+        """What the network makes of a batch, to be looked at."""
+        raise NotImplementedError
+
+    def export(self, run: Path, record: dict[str, Any]) -> Path:
+        """Leaves what was trained in a folder of the run, with the record of where it comes from."""
+        raise NotImplementedError
+
+    def write_predictions(self, run: Path, predictions: Mapping[int, np.ndarray]) -> Path:
+        """Writes what ``predict`` gave, uint8 ``[H, W]`` by index of the frame."""
+        raise NotImplementedError
+
+    def configure_optimizers(self) -> Any:
+        """AdamW on what is trainable, with linear warm-up and a cosine to zero; None without any.
+
+        Raises:
+            UserError: there is nothing to train and yet steps to take, or the other way round.
+        """
+        trainable = [p for p in self.parameters() if p.requires_grad]
+        if not trainable:
+            if self.trainer.max_steps:
+                raise UserError("trainer.max_steps: this method trains nothing; set it to 0")
+            return None
+        if not self.trainer.max_steps:
+            raise UserError("trainer.max_steps: 0 steps train nothing; use more, or method 'none'")
+        optimizer = torch.optim.AdamW(trainable, lr=self.learning_rate, weight_decay=self.weight_decay)
+        scheduler = get_cosine_schedule_with_warmup(optimizer, self.warmup_steps, self.trainer.max_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keeps what was trained; frozen weights stay in the base, where they came from."""
+        trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Completes a checkpoint with the frozen weights already in place.
+
+        Raises:
+            UserError: what it trained is not what this config trains.
+        """
+        trained = {name: parameter.shape for name, parameter in self.named_parameters() if parameter.requires_grad}
+        held = {name: weight.shape for name, weight in checkpoint["state_dict"].items()}
+        if held != trained:
+            other = sum(held.get(name) != shape for name, shape in trained.items())
+            raise UserError(
+                f"ckpt_path: the checkpoint holds other trained weights than this config trains ({len(held)} tensors "
+                f"against {len(trained)}, of which {other} are missing or of another shape); use the config of its run"
+            )
+        checkpoint["state_dict"] = {**self.state_dict(), **checkpoint["state_dict"]}
