@@ -7,6 +7,7 @@ from tte_tee.data.section import Section
 
 TYPES = {
     "folder": "folder",
+    "dicom": "dicom",
 }
 """Value of ``type`` in a recipe -> module of this package that has ``parse``."""
 
