@@ -100,8 +100,8 @@ def parse_region(section: Section) -> Region | None:
     if not section.has("region"):
         return section.take("region", list, default=None)
     corners = section.numbers("region", 4)
-    top, left, bottom, right = map(int, corners)
+    top, left, bottom, right = (int(corner) if corner.is_integer() else -1 for corner in corners)
     region = Region(top, left, bottom, right)
-    if not all(corner.is_integer() for corner in corners) or not region.fits(region.bottom, region.right):
+    if not region.fits(region.bottom, region.right):
         raise section.error("region", "expected [top, left, bottom, right] in whole pixels, 16 or more on each side")
     return region
