@@ -119,7 +119,7 @@ def read_header(path: Path) -> Header:
         rows, columns, frames = int(dataset.Rows), int(dataset.Columns), _frame_count(dataset)
         _check_size(path, dataset, frames)
         return Header(
-            patient=str(dataset.get("PatientID") or "").strip(),
+            patient=" ".join(str(dataset.get("PatientID") or "").split()),
             study=str(dataset.get("StudyInstanceUID") or ""),
             image=str(dataset.get("SOPInstanceUID") or ""),
             frames=frames,
@@ -188,17 +188,17 @@ def _check_pixels(path: Path, dataset: "Dataset") -> None:
         raise UserError(f"{path}: holds no picture; narrow 'images' of the recipe, or move it away")
     modality, photometric = dataset.get("Modality") or "US", dataset.PhotometricInterpretation
     if modality != "US":
-        raise UserError(f"{path}: has modality '{modality}', not US; narrow 'images' of the recipe, or move it away")
+        raise UserError(f"{path}: has modality {modality!r}, not US; narrow 'images' of the recipe, or move it away")
     samples = {**dict.fromkeys(_GREY, 1), **dict.fromkeys(_COLOUR, 3)}.get(photometric)
     if dataset.SamplesPerPixel != samples:
         raise UserError(
-            f"{path}: is {photometric} of {dataset.SamplesPerPixel} samples, which is not read; convert it to RGB"
+            f"{path}: is {photometric!r} of {dataset.SamplesPerPixel} samples, which is not read; convert it to RGB"
         )
     allocated, stored = dataset.BitsAllocated, dataset.BitsStored
     unsigned = not dataset.get("PixelRepresentation") and dataset.get("HighBit", stored - 1) == stored - 1
     if allocated not in (8, 16) or not 1 <= stored <= allocated or not unsigned or (samples == 3 and stored > 8):
         raise UserError(
-            f"{path}: has pixels of a kind that is not read ({stored} bits); convert it to 8 bits, unsigned"
+            f"{path}: has pixels of a kind that is not read ({stored!r} bits); convert it to 8 bits, unsigned"
         )
     if (
         stored > 8

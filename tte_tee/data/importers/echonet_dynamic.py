@@ -165,7 +165,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
     """Rows of a table that has ``columns``, each with its line number.
 
     Raises:
-        UserError: the file is missing, is no table, or a column is.
+        UserError: the file is missing, a column is, or it is no table of text.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -173,6 +173,8 @@ def _rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, dict[str,
             if missing := [column for column in columns if column not in (reader.fieldnames or ())]:
                 raise UserError(f"{path}: has no column {', '.join(missing)}; is --root the folder of EchoNet-Dynamic?")
             for values in reader:
+                if not all(values[column].isprintable() for column in columns):  # a quote swallows lines
+                    raise UserError(f"{path}: row {reader.line_num}: has a quote or a sign that is no text; correct it")
                 yield reader.line_num, values
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
