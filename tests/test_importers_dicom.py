@@ -16,7 +16,13 @@ from folders import pack, refused, write_image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
-from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, RLELossless, UltrasoundMultiFrameImageStorage
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    JPEGBaseline8Bit,
+    RLELossless,
+    UltrasoundMultiFrameImageStorage,
+)
 
 from tte_tee.cli import main
 from tte_tee.data.importers.dicom_keys import Frames
@@ -240,6 +246,13 @@ def test_an_encoded_file_cannot_declare_millions_of_frames(root: Path) -> None:
     assert "declares 1000000 frames" in refused(root, RECIPE)
 
 
+def test_a_deflated_file(root: Path) -> None:
+    file = grey_cine()
+    file.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    save(root / "a.dcm", file)
+    assert "a.dcm: is deflated" in refused(root, RECIPE)
+
+
 def test_no_dicom_file(root: Path) -> None:
     (root / "a.dcm").write_bytes(b"\x89PNG" * 100)
     assert "a.dcm: is no DICOM file" in refused(root, RECIPE)
@@ -414,6 +427,14 @@ def test_a_patient_without_an_id(root: Path) -> None:
     assert "1.dcm: has no Patient ID" in refused(root, RECIPE)
     store = pack(root, RECIPE, images=r"(?P<folder>\w+)/\d\.dcm", patient="{folder}")
     assert store.table["patient"].nunique() == 1  # what the folder says of one the tag says of the other
+
+
+def test_a_patient_in_two_splits(root: Path) -> None:
+    for folder in ("train", "test"):
+        save(root / folder / "a.dcm", grey_cine())
+    split = {"group": "folder", "splits": {"train": "train", "test": "test"}}
+    said = refused(root, RECIPE, images=r"(?P<folder>\w+)/a\.dcm", split=split)
+    assert "train/a.dcm: is of the patient of test/a.dcm, yet in another split" in said
 
 
 def test_the_same_image_twice(root: Path) -> None:

@@ -89,6 +89,7 @@ class DicomImporter:
         salt, present = load_salt(self.salt), set(files)
         clips: list[Clip] = []
         owners: dict[str, str] = {}
+        splits: dict[str, tuple[str, str]] = {}
         masks: set[str] = set()
         for file, groups in matched.items():
             with problems.noted(), _naming(root / file):
@@ -100,6 +101,9 @@ class DicomImporter:
                 owners[cine.image] = file
                 patient = self._patient(header, groups)
                 split, cohort = assign(patient, groups)
+                first = splits.setdefault(patient, (split, file))
+                if first[0] != split:  # said here, where the patient's files still have names
+                    raise UserError(f"is of the patient of {first[1]}, yet in another split; split by patient")
                 clips += _cut(cine, salted_hash(salt, "patient", patient), split, cohort)
         for stray in self.masks.strays(files, masks | set(matched)) if self.masks else ():
             with problems.noted():

@@ -171,8 +171,13 @@ def _decoding(path: Path) -> Iterator[None]:
 def _read_tags(path: Path) -> "Dataset":
     from pydicom import dcmread
     from pydicom.errors import InvalidDicomError
+    from pydicom.filereader import read_file_meta_info
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
 
     try:
+        syntax = read_file_meta_info(path).get("TransferSyntaxUID")
+        if syntax == DeflatedExplicitVRLittleEndian:  # read as a whole, however large it turns out to be
+            raise UserError(f"{path}: is deflated, which is not read; convert it to another transfer syntax")
         return dcmread(path, stop_before_pixels=True, specific_tags=list(_TAGS))
     except InvalidDicomError as error:
         raise UserError(f"{path}: is no DICOM file; narrow 'images' of the recipe, or move it away") from error
@@ -213,7 +218,7 @@ def _check_size(path: Path, dataset: "Dataset", frames: int) -> None:
     shape = (int(dataset.Rows), int(dataset.Columns), int(dataset.SamplesPerPixel))
     check_declared(path, shape, dataset.BitsAllocated // 8)
     syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-    encoded = syntax is None or syntax.is_encapsulated or syntax.is_deflated
+    encoded = syntax is None or syntax.is_encapsulated
     bits = math.prod(shape) * dataset.BitsAllocated
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         bits = bits * 2 // 3
