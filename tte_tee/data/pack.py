@@ -111,7 +111,12 @@ def pack_folder(
                     frames, unsure = frames + 1, unsure + (info.sector_confidence < UNSURE)
                 found.update({info.patient: 1 for info in part.infos})
             if not frames:
-                raise UserError(f"{root}: no frame is left; {len(problems.found)} files are bad: {problems.found[0]}")
+                reason = (
+                    f"{len(problems.found)} files are bad: {problems.found[0]}"
+                    if problems.found
+                    else "widen the recipe"
+                )
+                raise UserError(f"{root}: no frame is left; {reason}")
     except UserError:
         parts.remove()
         raise
@@ -215,6 +220,11 @@ def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: Se
         given = f"the sector of {plan.path} is not in it" if plan.sector else "is black, so no sector is found"
         raise UserError(f"{root / frame.file}: {given}; move it away, or set 'sector'")
     _same_size(root / str(plan.sector), sector.mask, root / frame.file, shape)
+    if plan.importer.private and sector.confidence < UNSURE:
+        raise UserError(
+            f"{root / frame.file}: its sector is too uncertain to blank what lies outside, where names may stand; "
+            f"give 'sector' or a closer 'region' in {plan.path}"
+        )
     values = np.zeros(shape, np.uint8) if frame.values is None else _to_ids(plan, root, frame)
     _same_size(root / frame.mask_file, values, root / frame.file, shape)
     spacing = frame.spacing if plan.spacing == FROM_FILES else plan.spacing

@@ -33,9 +33,10 @@ class Part:
 
 
 def fingerprint(recipe: bytes, root: Path, clips: Sequence[Clip], version: str) -> str:
-    """Changes when the recipe, a file, or the code's version does; parts of another are never taken up."""
+    """Changes with the recipe, the code's version, a file and what is said of it; parts of another are not taken up."""
     digest = hashlib.sha256(recipe + version.encode())
     for clip in clips:
+        digest.update(f"{clip.patient}\0{clip.split}\0{clip.cohort}\0".encode())
         for file in clip.files:
             stat = (root / file).stat()
             digest.update(f"{clip.name}\0{file}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())

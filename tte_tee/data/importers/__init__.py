@@ -7,6 +7,8 @@ from tte_tee.data.section import Section
 
 TYPES = {
     "folder": "folder",
+    "dicom": "dicom",
+    "echonet_dynamic": "echonet_dynamic",
 }
 """Value of ``type`` in a recipe -> module of this package that has ``parse``."""
 

@@ -78,10 +78,11 @@ class Problems:
         self.skip, self.found = skip, list[str]()
 
     def add(self, error: UserError) -> None:
-        """Raises the error, or notes it."""
+        """Raises the error, or notes it; once, though it may concern every frame of a file."""
         if not self.skip:
             raise error
-        self.found.append(str(error))
+        if str(error) not in self.found:
+            self.found.append(str(error))
 
     @contextmanager
     def noted(self) -> Iterator[None]:

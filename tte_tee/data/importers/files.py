@@ -2,7 +2,8 @@
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -107,15 +108,23 @@ def read_values(path: Path) -> np.ndarray:
     return values
 
 
-def _decode(path: Path) -> np.ndarray:
-    data = read_bytes(path)
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or it prints lines of its own
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """OpenCV prints no lines of its own."""
+    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error:  # it claims to be larger than OpenCV reads
-        pixels = None
+        yield
     finally:
         cv2.utils.logging.setLogLevel(level)
+
+
+def _decode(path: Path) -> np.ndarray:
+    data = read_bytes(path)
+    with quiet_opencv():
+        try:
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        except cv2.error:  # it claims to be larger than OpenCV reads
+            pixels = None
     if pixels is None:
         raise UserError(f"{path}: is no whole image; copy the file again, or move it away")
     if pixels.dtype != np.uint8:
