@@ -161,7 +161,7 @@ def content_hash(file: h5py.File, visit: Visit | None = None) -> str:
         )
     for name in ARRAYS:
         for start, block in blocks(file[name]):
-            digest.update(block)
+            digest.update(block.data)
             if visit:
                 visit(name, start, block)
     return digest.hexdigest()
