@@ -43,7 +43,7 @@ class Subset:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"--{name} {value}: ask for at least 1")
-        if self == Subset(seed=self.seed):
+        if set(self.rule()) == {"seed"}:
             raise UserError("a subset of everything is the store itself; say what to keep, with --patients 5, say")
 
     def rule(self) -> dict[str, object]:
