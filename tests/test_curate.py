@@ -289,7 +289,7 @@ def test_a_cohort_is_set_where_that_is_no_leak(tmp_path: Path, capsys: pytest.Ca
     ("line", "says"),
     [
         ("", "is the store itself"),
-        ("--seed 3", "is the store itself"),
+        ("--seed 3", "--seed decides which"),
         ("--patients 9", "only 8 are there"),
         ("--split train --frames 9", "only 8 are there"),
         ("--view A4C", "no frame is left"),
@@ -453,6 +453,16 @@ def test_each_command_teaches(command: str, capsys: pytest.CaptureFixture[str]) 
     assert f"example:\n  python -m tte_tee data {command} " in capsys.readouterr().out
     main(["--help"])
     assert f"\n  data {command} " in capsys.readouterr().out
+
+
+def test_brackets_are_shown_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run("inspect", write(tmp_path / "a[b].h5", INFO, licence="as [/stated] in [red]"))
+    said = capsys.readouterr().out
+    assert "as [/stated] in [red]" in said
+    (tmp_path / "a[b].h5").unlink()
+    with pytest.raises(SystemExit):
+        run("verify", tmp_path / "a[b].h5")
+    assert "a[b].h5: no such echo store" in capsys.readouterr().out
 
 
 def test_a_missing_store_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tte_tee.cli.parser import positive
 from tte_tee.errors import UserError
 
 # The words of tte_tee.data.store and tte_tee.data.curate, which import too much for --help; a test compares them.
@@ -71,7 +72,7 @@ def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None
     inspect = add("inspect", _inspect, "show what a store holds", _INSPECT, "data/packed/tee.h5 --png tee.png")
     inspect.add_argument("store", type=Path, metavar=_F)
     inspect.add_argument("--png", type=Path, metavar="P.png", help="picture to write: frames and their masks")
-    inspect.add_argument("--frames", type=_count, metavar="N", help=f"frames on the picture (default: {SHEET})")
+    inspect.add_argument("--frames", type=positive, metavar="N", help=f"frames on the picture (default: {SHEET})")
 
     verify = add("verify", _verify, "check hash and invariants", _VERIFY, "data/packed/*.h5")
     verify.add_argument("stores", type=Path, nargs="+", metavar=_F)
@@ -99,8 +100,8 @@ def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None
     example = "data/packed/tee.h5 --split train --labelled --patients 5 --out five.h5"
     subset = add("subset", _subset, "keep some patients or frames", _SUBSET, example)
     subset.add_argument("store", type=Path, metavar=_F)
-    subset.add_argument("--patients", type=_count, metavar="N", help="keep so many patients")
-    subset.add_argument("--frames", type=_count, metavar="M", help="keep so many frames")
+    subset.add_argument("--patients", type=positive, metavar="N", help="keep so many patients")
+    subset.add_argument("--frames", type=positive, metavar="M", help="keep so many frames")
     subset.add_argument("--split", nargs="+", choices=SPLITS, default=[], help="keep frames of these splits")
     subset.add_argument("--view", nargs="+", choices=VIEWS, default=[], help="keep frames of these views")
     subset.add_argument("--cohort", nargs="+", choices=COHORTS, default=[], help="keep frames of these cohorts")
@@ -108,7 +109,7 @@ def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None
     subset.add_argument(
         "--set-cohort", choices=COHORTS, help="cohort of all that comes out; nobody leaves a held-out cohort"
     )
-    subset.add_argument("--seed", type=int, default=0, metavar="S", help="decides the choice (default: 0)")
+    subset.add_argument("--seed", type=int, metavar="S", help="decides the choice (default: 0)")
     add_out(subset)
 
     card = add("card", _card, "write a datasheet", _CARD, "data/packed/tee.h5 --out tee.md")
@@ -125,12 +126,6 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     options.curate(options, command=shlex.join(["python", "-m", "tte_tee", "data", *words]))
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return int(text)
-
-
 def _inspect(options: argparse.Namespace, command: str) -> None:
     if options.frames and not options.png:
         raise UserError("--frames is about the picture; name one with --png P.png")
@@ -144,7 +139,7 @@ def _inspect(options: argparse.Namespace, command: str) -> None:
     if options.png:
         check_suffix(options.png, ".png")
     store = EchoStore(options.store)
-    show_store(count_store(store), Console())
+    show_store(count_store(store), Console(markup=False))
     if options.png:
         write_sheet(store, options.png, options.frames or SHEET)
         print(f"left in {options.png}")
@@ -195,6 +190,8 @@ def _split(options: argparse.Namespace, command: str) -> None:
 
 
 def _subset(options: argparse.Namespace, command: str) -> None:
+    if options.seed is not None and not (options.patients or options.frames):
+        raise UserError("--seed decides which --patients or --frames are kept; give one of them, or leave it out")
     from tte_tee.data.curate.subset import Subset, write_subset
 
     subset = Subset(
@@ -204,7 +201,7 @@ def _subset(options: argparse.Namespace, command: str) -> None:
         labelled=options.labelled,
         patients=options.patients,
         frames=options.frames,
-        seed=options.seed,
+        seed=options.seed or 0,
         set_cohort=options.set_cohort,
     )
     write_subset(options.store, options.out, subset, command=command, progress=True)
@@ -235,5 +232,5 @@ def _say(out: Path) -> None:
     from tte_tee.data.curate.numbers import split_table
     from tte_tee.data.store import EchoStore
 
-    Console().print(rich_table(split_table(EchoStore(out).table)))
+    Console(markup=False).print(rich_table(split_table(EchoStore(out).table)))
     print(f"left in {out}")

@@ -92,11 +92,11 @@ def limits(numbers: StoreNumbers) -> Iterator[str]:
 
 def _motivation(numbers: StoreNumbers) -> str:
     store = numbers.store
-    size = "x".join(map(str, store.image_size))
     return (
-        f"{numbers.frames:,} echocardiographic frames of {numbers.patients:,} patients, {size} pixels, with masks in "
-        f"label space '{store.label_space.name}'. Made to train and to test diffusion models and segmenters of "
-        "transthoracic (TTE) and transoesophageal (TEE) echo; for research, not for any clinical decision."
+        f"{numbers.frames:,} echocardiographic frames of {numbers.patients:,} patients, "
+        f"{'x'.join(map(str, store.image_size))} pixels, {numbers.labelled:,} of them with a mask in label space "
+        f"'{store.label_space.name}'. Made to train and to test diffusion models and segmenters of transthoracic (TTE) "
+        "and transoesophageal (TEE) echo; for research, not for any clinical decision."
     )
 
 

@@ -127,13 +127,15 @@ def _layout(file: h5py.File) -> Iterator[Finding]:
             yield Finding(True, f"column '{name}' is {found}, and should be {wanted}")
 
 
-def _links(group: h5py.Group, above: str = "") -> Iterator[tuple[str, object]]:
-    """Name and link of everything below ``group``; does not follow links."""
+def _links(group: h5py.Group, above: str = "", seen: frozenset[int] = frozenset()) -> Iterator[tuple[str, object]]:
+    """Name and link of everything below ``group``; follows no link, and no group into itself."""
+    seen |= {h5py.h5o.get_info(group.id).addr}
     for name in group:
         link = group.get(name, getlink=True)
         yield above + name, link
-        if isinstance(link, h5py.HardLink) and isinstance(group[name], h5py.Group):
-            yield from _links(group[name], f"{above}{name}/")
+        below = group[name] if isinstance(link, h5py.HardLink) else None
+        if isinstance(below, h5py.Group) and h5py.h5o.get_info(below.id).addr not in seen:
+            yield from _links(below, f"{above}{name}/", seen)
 
 
 def _attributes(store: EchoStore, found: str) -> Iterator[Finding]:
