@@ -92,7 +92,8 @@ def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None
         nargs="+",
         choices=BY,
         default=["cohort", "view", "phase"],
-        help="what tells kinds of patients apart (default: cohort view phase)",
+        metavar="WHAT",
+        help=f"what tells kinds of patients apart, of {', '.join(BY)} (default: cohort view phase)",
     )
     split.add_argument("--seed", type=int, default=0, metavar="S", help="decides who goes where (default: 0)")
     add_out(split)
@@ -102,12 +103,21 @@ def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None
     subset.add_argument("store", type=Path, metavar=_F)
     subset.add_argument("--patients", type=positive, metavar="N", help="keep so many patients")
     subset.add_argument("--frames", type=positive, metavar="M", help="keep so many frames")
-    subset.add_argument("--split", nargs="+", choices=SPLITS, default=[], help="keep frames of these splits")
-    subset.add_argument("--view", nargs="+", choices=VIEWS, default=[], help="keep frames of these views")
-    subset.add_argument("--cohort", nargs="+", choices=COHORTS, default=[], help="keep frames of these cohorts")
+    for name, known in (("split", SPLITS), ("view", VIEWS), ("cohort", COHORTS)):
+        subset.add_argument(
+            f"--{name}",
+            nargs="+",
+            choices=known,
+            default=[],
+            metavar=name.upper(),
+            help=f"keep frames of these {name}s, of {', '.join(known)}",
+        )
     subset.add_argument("--labelled", action="store_true", help="keep frames that have a mask")
     subset.add_argument(
-        "--set-cohort", choices=COHORTS, help="cohort of all that comes out; nobody leaves a held-out cohort"
+        "--set-cohort",
+        choices=COHORTS,
+        metavar="COHORT",
+        help="cohort of all that comes out; nobody leaves a held-out cohort",
     )
     subset.add_argument("--seed", type=int, metavar="S", help="decides the choice (default: 0)")
     add_out(subset)

@@ -130,10 +130,10 @@ def _uses(numbers: StoreNumbers) -> str:
     uses = [
         f"{split} ({int(n):,} frames)" for split in ("train", "val", "test") if (n := (table["split"] == split).sum())
     ]
-    return (
-        f"What is there to use: {', '.join(uses)}. Choose and tune on train and val alone; "
-        "read a result off test once. State the limits above beside it."
+    once = " Choose and tune on train and val alone; read a result off test once." * (
+        numbers.count("split", "test") > 0
     )
+    return f"What is there to use: {', '.join(uses)}.{once} State the limits above beside any result."
 
 
 def _without_folders(value: Any) -> Any:
