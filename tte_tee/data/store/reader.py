@@ -35,7 +35,7 @@ class EchoStore:
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
         self.path = Path(path)
-        self._handles: dict[int, h5py.File] = {}
+        self._handles: dict[int, dict[str, h5py.Dataset]] = {}
         try:
             if not self.path.is_file():
                 raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
@@ -70,15 +70,16 @@ class EchoStore:
         return {**self.__dict__, "_handles": {}}
 
     @property
-    def _file(self) -> h5py.File:
+    def _arrays(self) -> dict[str, h5py.Dataset]:
         pid = os.getpid()
         if pid not in self._handles:
-            self._handles[pid] = h5py.File(self.path, "r", locking=False)
+            file = h5py.File(self.path, "r", locking=False)
+            self._handles[pid] = {name: file[name] for name in ARRAYS}  # by name is as slow as reading a frame
         return self._handles[pid]
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, mask and sector of one frame, each uint8 ``[H, W]``."""
-        image, mask, sector = (self._file[name][index] for name in ARRAYS)
+        image, mask, sector = (array[index] for array in self._arrays.values())
         if mask.max(initial=0) > len(self.label_space.structures) or sector.max(initial=0) > 1:
             raise UserError(
                 f"{self.path}: frame '{self.table['key'][index]}': mask or sector holds a value outside "
@@ -88,7 +89,7 @@ class EchoStore:
 
     def blocks(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
         """``images``, ``masks`` or ``sector`` in the order of the file, see :func:`blocks`."""
-        return blocks(self._file[name])
+        return blocks(self._arrays[name])
 
     def indices(self, *, split: str | None = None) -> np.ndarray:
         """Indices of the frames of one split, or of all, in the order of the file."""
