@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tte_tee.anatomy import STRUCTURES, TEE
-from tte_tee.data.pictures import colour_mask, contact_sheet, grey, write_png
+from tte_tee.data.pictures import captioned, colour_mask, contact_sheet, enlarge, grey, legend, overlay, write_png
 
 
 def test_structures_have_their_own_colours() -> None:
@@ -41,3 +41,31 @@ def test_png_is_read_back_with_its_colours(tmp_path: Path, folder: str) -> None:
     write_png(path, picture)
     np.testing.assert_array_equal(cv2.imread(str(path))[..., ::-1], picture)
     assert [p.name for p in path.parent.iterdir()] == ["p.png"]
+
+
+def test_overlay_is_translucent_within_a_contour() -> None:
+    mask, sector = np.zeros((20, 10), np.uint8), np.ones((20, 10), np.uint8)
+    mask[5:15, 2:8] = 1
+    picture = overlay(np.full((20, 10), 100, np.uint8), mask, sector, TEE, 200)
+    assert picture.shape == (200, 100, 3)
+    colour = np.array(STRUCTURES["LV"].colour)
+    assert tuple(picture[50, 50]) == tuple(colour) and tuple(picture[20, 50]) == (100, 100, 100)
+    np.testing.assert_allclose(picture[100, 50], 70 + 0.3 * colour, atol=1)
+
+
+@pytest.mark.parametrize("side", [5, 30, 33])
+def test_labels_are_resized_without_new_ones(side: int) -> None:
+    labels = np.array([[1, 4], [4, 1]], np.uint8).repeat(8, 0).repeat(6, 1)
+    assert set(np.unique(enlarge(labels, side, labels=True))) == {1, 4}
+    assert enlarge(labels, side).shape == (side, round(side * 12 / 16))
+
+
+def test_captions_and_legends_fit() -> None:
+    picture = np.zeros((10, 120, 3), np.uint8)
+    shown = captioned(picture, ["a key that is much too long to stand below", ""])
+    assert shown.shape[1] == 120 and (shown[:10] == 0).all() and (shown[10:, -2:] == 255).all()
+    assert captioned(picture[:, :3], ["key"]).shape[1] == 3
+    wide, narrow = (legend(TEE, "title", width) for width in (600, 90))
+    assert (wide.shape[1], narrow.shape[1]) == (600, 90) and narrow.shape[0] > wide.shape[0]
+    for strip in (wide, narrow):
+        assert all((strip == STRUCTURES[name].colour).all(axis=-1).any() for name in TEE.structures)

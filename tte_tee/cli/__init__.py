@@ -19,6 +19,12 @@ with LoRA and MaskR2, and generate labelled synthetic TEE.
 data
   data phantom    make a phantom: hearts that nobody owns, imaged by two probes
   data pack       turn a folder of images and masks into an echo store
+  data inspect    show what a store holds, in tables and as a picture
+  data verify     check a store's hash and every invariant
+  data merge      put several stores into one
+  data split      split a store anew, by patient
+  data subset     keep some patients or frames of a store
+  data card       write the datasheet of a store
 
 training (Lightning: every key of the config is also an option)
   fit             train a base or an adapter

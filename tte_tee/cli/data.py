@@ -5,6 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from tte_tee.cli import curate
 from tte_tee.cli.parser import Parser
 
 _PACK = """Turns the images and masks of a folder into one echo store (HDF5).
@@ -33,7 +34,9 @@ def main(argv: list[str]) -> None:
         SystemExit: help was asked for.
     """
     args = _parser().parse_args(argv)
-    if args.command == "pack":
+    if "curate" in args:
+        curate.run(args, argv)
+    elif args.command == "pack":
         _pack(args)
     else:
         from tte_tee.data.phantom import PhantomSpec, write_phantom
@@ -104,4 +107,5 @@ def _parser() -> argparse.ArgumentParser:
     option("--val", type=float, metavar="SHARE", help="share of the patients in split val (default: 0.15)")
     option("--test", type=float, metavar="SHARE", help="share of the patients in split test (default: 0.25)")
     phantom.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write, or to replace")
+    curate.add_commands(commands, keep)
     return parser

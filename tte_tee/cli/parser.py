@@ -1,9 +1,16 @@
-"""An argparse parser whose complaints are one line."""
+"""An argparse parser whose complaints are one line, and what it reads numbers with."""
 
 import argparse
 from typing import NoReturn
 
 from tte_tee.errors import UserError
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as the ``type`` of an option."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
+    return int(text)
 
 
 class Parser(argparse.ArgumentParser):

@@ -3,7 +3,7 @@
 import argparse
 import shlex
 
-from tte_tee.cli.parser import Parser
+from tte_tee.cli.parser import Parser, positive
 
 EXAMPLE = """\
 example:
@@ -29,32 +29,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", required=True, metavar="S.h5", help="echo store to write")
     parser.add_argument("--split", choices=("train", "val", "test"), help="masks of one split alone (default: all)")
-    parser.add_argument(
-        "--samples-per-mask", type=_positive, default=1, metavar="N", help="frames per mask (default 1)"
-    )
+    parser.add_argument("--samples-per-mask", type=positive, default=1, metavar="N", help="frames per mask (default 1)")
     parser.add_argument(
         "--sampler",
         choices=("dpm++", "ddim", "ddpm", "unipc"),
         default="dpm++",
         help="solver (default dpm++: DPM-Solver++ 2M)",
     )
-    parser.add_argument("--steps", type=_positive, default=20, help="network evaluations per frame (default 20)")
+    parser.add_argument("--steps", type=positive, default=20, help="network evaluations per frame (default 20)")
     parser.add_argument(
         "--guidance", type=float, default=1.0, help="classifier-free guidance on the mask; 1 leaves it out (default 1)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     parser.add_argument(
-        "--batch-size", type=_positive, default=16, metavar="N", help="frames drawn at once (default 16)"
+        "--batch-size", type=positive, default=16, metavar="N", help="frames drawn at once (default 16)"
     )
     parser.add_argument("--base", metavar="DIR", help="the adapter's base, if it moved ('shipped': the package's own)")
     parser.add_argument("--device", default="cpu", help="torch device (default cpu)")
     return parser
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return int(text)
 
 
 def main(words: list[str]) -> None:

@@ -10,6 +10,8 @@ from tte_tee.anatomy import STRUCTURES, LabelSpace
 from tte_tee.files import write_whole
 
 _OUTSIDE, _INSIDE = (0, 0, 0), (38, 38, 46)
+_RIM = (225, 225, 225)
+_FONT = 0.42
 
 
 def colour_mask(mask: np.ndarray, sector: np.ndarray, label_space: LabelSpace) -> np.ndarray:
@@ -52,12 +54,84 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], *
     )
     for column, title in enumerate(titles):
         left = column * (cell_width + gap)
-        cv2.putText(canvas, title, (left + 3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (30, 30, 30), 1, cv2.LINE_AA)
+        _write(canvas, title, left + 3, 15)
         for row, pictures in enumerate(rows):
             top = header + row * (cell_height + gap)
             enlarged = cv2.resize(pictures[column], (cell_width, cell_height), interpolation=cv2.INTER_NEAREST)
             canvas[top : top + cell_height, left : left + cell_width] = enlarged
     return canvas
+
+
+def overlay(image: np.ndarray, mask: np.ndarray, sector: np.ndarray, label_space: LabelSpace, side: int) -> np.ndarray:
+    """A frame with its mask laid over it, translucent within a contour, and the sector outlined.
+
+    Args:
+        image: uint8 ``[H, W]``.
+        mask: ids ``[H, W]``.
+        sector: 0 or 1 ``[H, W]``.
+        label_space: of the mask.
+        side: pixels that the longer side gets; lines are drawn at that size.
+
+    Returns:
+        uint8 RGB picture.
+    """
+    picture, labels = enlarge(grey(image), side), enlarge(mask, side, labels=True)
+    _outline(picture, enlarge(sector, side, labels=True), _RIM)
+    for structure, label in label_space.ids.items():
+        colour, here = STRUCTURES[structure].colour, labels == label
+        picture[here] = np.round(0.7 * picture[here] + 0.3 * np.array(colour)).astype(np.uint8)
+        _outline(picture, here.astype(np.uint8), colour)
+    return picture
+
+
+def _outline(picture: np.ndarray, shape: np.ndarray, colour: tuple[int, int, int]) -> None:
+    contours, _ = cv2.findContours(shape, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(picture, contours, -1, colour, 1)
+
+
+def enlarge(picture: np.ndarray, side: int, *, labels: bool = False) -> np.ndarray:
+    """``[H, W]`` or ``[H, W, 3]`` resized so that the longer side has ``side`` pixels; ``labels`` mixes no values."""
+    height, width = picture.shape[:2]
+    size = [max(1, round(length * side / max(height, width))) for length in (width, height)]
+    smooth = cv2.INTER_AREA if side < max(height, width) else cv2.INTER_LINEAR
+    return cv2.resize(picture, size, interpolation=cv2.INTER_NEAREST_EXACT if labels else smooth)
+
+
+def captioned(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """A picture with lines of small text below it; what is too long loses its beginning."""
+    width, row = picture.shape[1], 15
+    strip = np.full((row * len(lines) + 4, width, 3), 255, np.uint8)
+    for number, line in enumerate(lines):
+        while line and _text_width(line) > width - 4:
+            line = f"..{line.removeprefix('..')[1:]}" if line != ".." else ""
+        _write(strip, line, 2, row * number + 12)
+    return np.vstack([picture, strip])
+
+
+def legend(label_space: LabelSpace, title: str, width: int) -> np.ndarray:
+    """A strip with a title and, wrapped to ``width`` pixels, the colour and name of each structure and the sector."""
+    entries = [(s, STRUCTURES[s].colour, -1) for s in label_space.structures] + [("edge of the sector", _RIM, 1)]
+    places, left, top = [], 4, 24
+    for name, *_ in entries:
+        if left > 4 and left + 24 + _text_width(name) > width:
+            left, top = 4, top + 20
+        places.append((left, top))
+        left += 40 + _text_width(name)
+    strip = np.full((top + 24, width, 3), 255, np.uint8)
+    _write(strip, title, 4, 15)
+    for (name, colour, thickness), (x, y) in zip(entries, places, strict=True):
+        cv2.rectangle(strip, (x, y), (x + 14, y + 14), (0, 0, 0), -1)
+        cv2.rectangle(strip, (x + 3, y + 3), (x + 11, y + 11), colour, thickness)
+        _write(strip, name, x + 20, y + 12)
+    return strip
+
+
+def _write(picture: np.ndarray, text: str, left: int, base: int) -> None:
+    cv2.putText(picture, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, _FONT, (30, 30, 30), 1, cv2.LINE_AA)
+
+
+def _text_width(text: str) -> int:
+    return cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _FONT, 1)[0][0]
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.anatomy import LabelSpace
-from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo, check_table
+from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo, blocks, check_table
 from tte_tee.errors import UserError
 
 
@@ -20,6 +20,10 @@ class EchoStore:
     """Reads a store lazily; safe to copy into workers and ranks.
 
     Each process opens the file for itself, without a lock, on its first read of pixels.
+
+    Args:
+        path: of the store.
+        check: refuses a table that breaks an invariant; who lists what is broken leaves it out.
 
     Attributes:
         label_space: what the masks mean.
@@ -29,9 +33,9 @@ class EchoStore:
         UserError: the file is missing, is no store, or has another schema.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, check: bool = True) -> None:
         self.path = Path(path)
-        self._handles: dict[int, tuple[h5py.Dataset, ...]] = {}
+        self._handles: dict[int, dict[str, h5py.Dataset]] = {}
         try:
             if not self.path.is_file():
                 raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
@@ -54,7 +58,8 @@ class EchoStore:
                     raise UserError(f"{self.path}: images, masks and sector are not uint8 [N, H, W]; pack it again")
                 self.image_size: tuple[int, int] = (size[0], size[1])
             self.label_space = LabelSpace(space["name"], tuple(space["structures"]))
-            check_table(self.table, str(self.path))
+            if check:
+                check_table(self.table, str(self.path))
         except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
             raise UserError(f"{self.path}: not a readable echo store ({error}); pack it again") from error
 
@@ -65,23 +70,26 @@ class EchoStore:
         return {**self.__dict__, "_handles": {}}
 
     @property
-    def _arrays(self) -> tuple[h5py.Dataset, ...]:
-        """This process's own handles; they are kept, since finding a dataset by name costs more than reading it."""
+    def _arrays(self) -> dict[str, h5py.Dataset]:
         pid = os.getpid()
         if pid not in self._handles:
             file = h5py.File(self.path, "r", locking=False)
-            self._handles[pid] = tuple(file[name] for name in ARRAYS)
+            self._handles[pid] = {name: file[name] for name in ARRAYS}  # by name is as slow as reading a frame
         return self._handles[pid]
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, mask and sector of one frame, each uint8 ``[H, W]``."""
-        image, mask, sector = (array[index] for array in self._arrays)
+        image, mask, sector = (array[index] for array in self._arrays.values())
         if mask.max(initial=0) > len(self.label_space.structures) or sector.max(initial=0) > 1:
             raise UserError(
                 f"{self.path}: frame '{self.table['key'][index]}': mask or sector holds a value outside "
                 f"label space '{self.label_space.name}' or of 0 and 1; pack it again"
             )
         return image, mask, sector
+
+    def blocks(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+        """``images``, ``masks`` or ``sector`` in the order of the file, see :func:`blocks`."""
+        return blocks(self._arrays[name])
 
     def indices(self, *, split: str | None = None) -> np.ndarray:
         """Indices of the frames of one split, or of all, in the order of the file."""

@@ -8,6 +8,7 @@ cohorts, origins and patients are columns.
 """
 
 import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +58,7 @@ ALLOWED = {
     "mask_source": MASK_SOURCES,
 }
 ARRAYS = ("images", "masks", "sector")
+_BLOCK_BYTES = 2**22
 
 
 @dataclass(frozen=True)
@@ -99,40 +101,56 @@ class FrameInfo:
 
 
 def check_table(table: pd.DataFrame, where: str) -> None:
-    """Refuses a table of frames that breaks an invariant.
-
-    Those are: a value outside :data:`ALLOWED`; a patient without a name, in two splits or in two
-    cohorts; a held-out cohort outside of split ``test``; a key that stands twice.
+    """Refuses a table of frames that breaks an invariant, see :func:`table_faults`.
 
     Raises:
         UserError: naming the first few offenders.
     """
+    for fault in table_faults(table):
+        raise UserError(f"{where}: {fault}")
+
+
+def table_faults(table: pd.DataFrame) -> Iterator[str]:
+    """Every invariant that a table of frames breaks, one line each, naming the first few offenders.
+
+    Those are: a value outside :data:`ALLOWED`; a patient without a name, in two splits or in two
+    cohorts; a held-out cohort outside of split ``test``; a key that stands twice.
+    """
     for column, allowed in ALLOWED.items():
         if unknown := sorted({str(value) for value in table[column]} - set(allowed)):
-            raise UserError(f"{where}: {column} '{unknown[0]}' is not one of {', '.join(allowed)}")
+            key = table["key"][table[column] == unknown[0]].iloc[0]
+            yield f"frame '{key}': {column} '{unknown[0]}' is not one of {', '.join(allowed)}"
     if not table["patient"].astype(bool).all():
-        raise UserError(f"{where}: a frame's patient has no name; splits go by patient, so each needs one")
+        yield "a frame's patient has no name; splits go by patient, so each needs one"
     for column in ("split", "cohort"):
         values = table.groupby("patient")[column].nunique()
         if leaking := list(values.index[values > 1]):
-            raise UserError(
-                f"{where}: patient {', '.join(leaking[:3])} stands in more than one {column}; "
+            yield (
+                f"patient {', '.join(leaking[:3])} stands in more than one {column}; "
                 f"{column}s go by patient, not by frame"
             )
     seen = table[table["cohort"].isin(HELD_OUT) & (table["split"] != "test")]
     if len(seen):
         row = seen.iloc[0]
-        raise UserError(
-            f"{where}: patient {row['patient']} of cohort {row['cohort']} stands in split {row['split']}; "
+        yield (
+            f"patient {row['patient']} of cohort {row['cohort']} stands in split {row['split']}; "
             "a held-out cohort is in split test alone"
         )
-    twice = list(table["key"][table["key"].duplicated()])
-    if twice:
-        raise UserError(f"{where}: frame key {', '.join(twice[:3])} stands twice; make keys unique")
+    if twice := list(table["key"][table["key"].duplicated()]):
+        yield f"frame key {', '.join(twice[:3])} stands twice; make keys unique"
 
 
-def content_hash(file: h5py.File) -> str:
-    """SHA-256 over label space, columns and pixels, in order; not over when or how they were made."""
+Visit = Callable[[str, int, np.ndarray], None]
+"""(one of :data:`ARRAYS`, index of the first frame, frames uint8 ``[n, H, W]``)."""
+
+
+def content_hash(file: h5py.File, visit: Visit | None = None) -> str:
+    """SHA-256 over label space, columns and pixels, in order; not over when or how they were made.
+
+    Args:
+        file: an open store.
+        visit: sees every block of pixels on the way, so that who has more to check reads them once.
+    """
     digest = hashlib.sha256(file.attrs["label_space"].encode())
     for name in COLUMNS:
         values = file[f"frames/{name}"]
@@ -142,6 +160,16 @@ def content_hash(file: h5py.File) -> str:
             else np.ascontiguousarray(values[:]).tobytes()
         )
     for name in ARRAYS:
-        for frame in file[name]:
-            digest.update(np.ascontiguousarray(frame).tobytes())
+        for start, block in blocks(file[name]):
+            digest.update(block.data)
+            if visit:
+                visit(name, start, block)
     return digest.hexdigest()
+
+
+def blocks(pixels: h5py.Dataset) -> Iterator[tuple[int, np.ndarray]]:
+    """Index of the first frame and frames ``[n, H, W]``, over all of ``pixels``, a few megabytes at a time."""
+    count, *size = pixels.shape
+    step = max(1, _BLOCK_BYTES // max(1, int(np.prod(size))))
+    for start in range(0, count, step):
+        yield start, np.ascontiguousarray(pixels[start : start + step])

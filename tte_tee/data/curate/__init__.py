@@ -1,0 +1,1 @@
+"""Looking after stores: inspect, verify, merge, split, subset, and their datasheet."""

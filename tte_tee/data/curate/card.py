@@ -1,0 +1,156 @@
+"""The datasheet of a store, in Markdown: Gebru et al., Datasheets for Datasets, CACM 64(12), 2021."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from tte_tee.anatomy import STRUCTURES
+from tte_tee.data.curate.numbers import (
+    DOUBTFUL,
+    StoreNumbers,
+    Table,
+    geometry_table,
+    source_table,
+    split_table,
+    structure_table,
+    view_table,
+)
+from tte_tee.data.store import HELD_OUT, SCHEMA_VERSION
+
+_FEW = 10  # patients; fewer say little about hearts at large
+_FOLDERS = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s'\"/]+/)*")  # of an absolute path
+
+
+def card(numbers: StoreNumbers) -> str:
+    """A datasheet that depends on the store alone: no date, and of absolute paths the last name only."""
+    table, store = numbers.store.table, numbers.store
+    parts = [
+        f"# {store.path.name}",
+        _motivation(numbers),
+        "## Composition",
+        *map(markdown, (view_table(table), source_table(table), structure_table(numbers), geometry_table(numbers))),
+        "Areas are means over the frames that show the structure. " + _legend(numbers),
+        "## Splits and cohorts",
+        "No patient stands in two splits or in two cohorts.",
+        markdown(split_table(table)),
+        _held_out(numbers),
+        "## Collection and preprocessing",
+        *_making(numbers),
+        "## Known limits",
+        "\n".join(f"- {limit}" for limit in limits(numbers)) or "None that the data show.",
+        "## Uses",
+        _uses(numbers),
+        "## Distribution",
+        f"Licence: {_plain(store.licence) or 'not stated; do not pass it on'}.",
+        "## Maintenance",
+        f"Echo store, schema {SCHEMA_VERSION}. Content hash (SHA-256 over label space, columns and pixels):",
+        f"`{store.content_hash}`",
+        "`python -m tte_tee data verify` recomputes it and checks every invariant.",
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown(table: Table) -> str:
+    """A table in Markdown under its title."""
+    lines = [table.header, tuple("---" for _ in table.header), *table.rows]
+    return "\n".join([f"**{table.title}**", "", *(f"| {' | '.join(map(_cell, line))} |" for line in lines)])
+
+
+def limits(numbers: StoreNumbers) -> Iterator[str]:
+    """What to state wherever a number from this store is printed, as far as the data show it."""
+    frames, patients = numbers.frames, numbers.patients
+    if patients == 1:
+        yield "One patient only: every number from it is a single-patient demonstration."
+    elif patients < _FEW:
+        yield f"Only {patients} patients: numbers from it say little about patients at large."
+    if made := numbers.count("origin", "phantom", "generated"):
+        kinds = [f"{n:,} {kind}" for kind in ("phantom", "generated") if (n := numbers.count("origin", kind))]
+        yield f"Synthetic pictures: {_share(made, frames)} were not acquired from a patient ({', '.join(kinds)})."
+    if bare := numbers.count("origin", "mask"):
+        yield f"Masks without a picture: {_share(bare, frames)} are black."
+    if unlabelled := frames - numbers.labelled:
+        yield f"Unlabelled: {_share(unlabelled, frames)} have no mask."
+    if computed := numbers.labelled - numbers.count("mask_source", "annotated"):
+        yield f"Masks that no person drew: {_share(computed, frames)}."
+    if unknown := frames - len(numbers.spaced):
+        yield f"Unknown spacing: in {_share(unknown, frames)} distances and areas are in pixels."
+    if numbers.estimated:
+        yield (
+            f"Estimated sectors: in {_share(numbers.estimated, frames)} the edge of the sector is a guess, "
+            f"{numbers.doubtful:,} of them with a confidence below {DOUBTFUL:g}."
+        )
+    if phaseless := numbers.count("phase", "unknown"):
+        yield f"Unknown phase: {_share(phaseless, frames)}."
+    if other := numbers.count("view", "other"):
+        yield f"Other views: the generator knows no plane for {_share(other, frames)}."
+    if nobody := numbers.count("cohort", "none"):
+        yield f"No cohort: nobody said which stage may see {_share(nobody, frames)}."
+    if missing := [s.name for s in numbers.structures if numbers.sampled and not s.frames]:
+        yield f"Structures of the label space that no frame read here shows: {', '.join(missing)}."
+
+
+def _motivation(numbers: StoreNumbers) -> str:
+    store = numbers.store
+    return (
+        f"{numbers.frames:,} echocardiographic frames of {numbers.patients:,} patients, "
+        f"{'x'.join(map(str, store.image_size))} pixels, {numbers.labelled:,} of them with a mask in label space "
+        f"'{store.label_space.name}'. Made to train and to test diffusion models and segmenters of transthoracic (TTE) "
+        "and transoesophageal (TEE) echo; for research, not for any clinical decision."
+    )
+
+
+def _legend(numbers: StoreNumbers) -> str:
+    return "; ".join(f"{s}: {STRUCTURES[s].description}" for s in numbers.store.label_space.structures) + "."
+
+
+def _held_out(numbers: StoreNumbers) -> str:
+    table = numbers.store.table
+    held = table[table["cohort"].isin(HELD_OUT)]
+    if not len(held):
+        return ""
+    return (
+        f"{held['patient'].nunique():,} patients ({len(held):,} frames) are held out: they belong in no base, "
+        "adapter, shape model, filter or tuning."
+    )
+
+
+def _making(numbers: StoreNumbers) -> Iterator[str]:
+    store = numbers.store
+    yield "Made by:" if store.command else "The command that made it is not recorded."
+    if store.command:
+        yield f"```\n{_FOLDERS.sub('', store.command)}\n```"
+    if store.provenance:
+        yield "Provenance:"
+        yield f"```json\n{json.dumps(_without_folders(store.provenance), indent=2, ensure_ascii=False)}\n```"
+
+
+def _uses(numbers: StoreNumbers) -> str:
+    table = numbers.store.table
+    uses = [
+        f"{split} ({int(n):,} frames)" for split in ("train", "val", "test") if (n := (table["split"] == split).sum())
+    ]
+    once = " Choose and tune on train and val alone; read a result off test once." * (
+        numbers.count("split", "test") > 0
+    )
+    return f"What is there to use: {', '.join(uses)}.{once} State the limits above beside any result."
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items() if key != "time"}
+    if isinstance(value, list):
+        return [_without_folders(item) for item in value]
+    return _FOLDERS.sub("", value) if isinstance(value, str) else value
+
+
+def _share(some: int, total: int) -> str:
+    return f"{some:,} of {total:,} frames"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).rstrip(".")
