@@ -20,6 +20,10 @@ data
   data phantom    make a phantom: hearts that nobody owns, imaged by two probes
   data pack       turn a folder of images and masks into an echo store
 
+masks
+  masks fit       learn a statistical shape model of a store's training masks
+  masks sample    draw masks from a shape model
+
 training (Lightning: every key of the config is also an option)
   fit             train a base or an adapter
   validate        the validation loss of a checkpoint
@@ -82,11 +86,15 @@ def _run(command: str, words: list[str]) -> None:
         from tte_tee.cli.data import main as data
 
         data(words)
+    elif command == "masks":
+        from tte_tee.cli.masks import main as masks
+
+        masks(words)
     elif command == "synthesize":
         from tte_tee.cli.synthesize import main as synthesize
 
         synthesize(words)
     else:
         raise UserError(
-            f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, 'data', 'synthesize'))}"
+            f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, 'data', 'masks', 'synthesize'))}"
         )

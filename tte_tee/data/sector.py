@@ -26,6 +26,7 @@ _TILT = 5.0  # cost per squared radian of a sector that hangs askew: probes rare
 _SURE = 0.95  # confidence that a sector askew must reach; else what hangs askew is an upright one in shadow
 _STRETCH = 0.05  # cost per squared e-fold of pixels that are not square
 
+SECTOR_VALUES = ("apex_row", "apex_column", "tilt", "half_angle", "near_by_far", "far", "stretch")
 Points = np.ndarray
 
 
@@ -93,6 +94,20 @@ class SectorEstimate:
     mask: np.ndarray
     shape: SectorShape | None
     confidence: float
+
+
+def sector_values(shape: SectorShape, unit: float) -> np.ndarray:
+    """A shape as numbers ``[7]`` that vary freely: see :data:`SECTOR_VALUES`; lengths as shares of ``unit`` pixels."""
+    middle, half = (shape.left + shape.right) / 2, (shape.right - shape.left) / 2
+    apex = (shape.apex[0] / unit, shape.apex[1] / unit)
+    return np.array([*apex, middle, half, shape.near / shape.far, shape.far / unit, shape.stretch])
+
+
+def sector_from_values(values: np.ndarray, unit: float) -> SectorShape:
+    """The shape that :func:`sector_values` gave the numbers of."""
+    row, column, middle, half, near, far, stretch = map(float, values)
+    apex = (row * unit, column * unit)
+    return SectorShape(apex, middle - half, middle + half, near * far * unit, far * unit, stretch)
 
 
 def fit_sector(mask: np.ndarray) -> tuple[SectorShape, float]:
@@ -230,7 +245,7 @@ def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None =
     total, unit = float(there.sum()), float(max(region.shape))
 
     def cost(values: np.ndarray) -> float:
-        drawn = np.clip(_shape_of(values, unit).depth_inside(rows, columns) / scale + soft, 0, 1)
+        drawn = np.clip(sector_from_values(values, unit).depth_inside(rows, columns) / scale + soft, 0, 1)
         both = float((drawn * there).sum())
         rest = missed * (total - both) + extra * (float(drawn.sum()) - both)
         unusual = tilt * float(values[2]) ** 2 + _STRETCH * float(np.log(values[6])) ** 2 if tilt is not None else 0.0
@@ -240,7 +255,7 @@ def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None =
     lower, upper = np.array(bounds).T
     best, least = guesses[0], float("inf")
     for guess in guesses:
-        start = np.clip(_values_of(guess, unit), lower + 1e-6, upper - 1e-6)
+        start = np.clip(sector_values(guess, unit), lower + 1e-6, upper - 1e-6)
         simplex = np.vstack([start, start + np.diag([0.03, 0.02, 0.05, 0.06, 0.03, 0.03, 0.08])])
         simplex = np.clip(simplex, lower, upper)
         found = minimize(
@@ -251,21 +266,8 @@ def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None =
             options={"initial_simplex": simplex, "maxfev": 700, "xatol": 2e-4, "fatol": 2e-5},
         )
         if found.fun < least:
-            best, least = _shape_of(found.x, unit), found.fun
+            best, least = sector_from_values(found.x, unit), found.fun
     return best
-
-
-def _values_of(shape: SectorShape, unit: float) -> np.ndarray:
-    """Apex, tilt, half angle, near radius as a share of the far one, far radius, stretch."""
-    middle, half = (shape.left + shape.right) / 2, (shape.right - shape.left) / 2
-    apex = (shape.apex[0] / unit, shape.apex[1] / unit)
-    return np.array([*apex, middle, half, shape.near / shape.far, shape.far / unit, shape.stretch])
-
-
-def _shape_of(values: np.ndarray, unit: float) -> SectorShape:
-    row, column, middle, half, near, far, stretch = map(float, values)
-    apex = (row * unit, column * unit)
-    return SectorShape(apex, middle - half, middle + half, near * far * unit, far * unit, stretch)
 
 
 def _confidence(shape: SectorShape, bright: np.ndarray, region: np.ndarray, hull: np.ndarray) -> float:
