@@ -19,6 +19,7 @@ _GRID = 64  # pixels of the longer side on which a shape is fitted
 _REACH = 0.02  # share of the longer side within which an edge is looked for
 _SMALLEST = 0.02  # share of the frame; what is smaller is a mark or a line of text
 _BOX = (0.85, 0.95)  # share of its bounding box that a hull fills: from a sector to the box of a linear array or text
+_CLOSE = 0.02  # cost at which no other guess is tried
 _TRUSTED = 0.3  # confidence from which on the drawn shape is better than the hull of what is bright
 _HALF_ANGLE = (np.deg2rad(12), np.deg2rad(65))  # narrower ones pass for the rectangle of a linear array
 _MISSED, _DARK_INSIDE = 3.0, 0.3  # cost of a bright pixel outside and of a dark one inside, of an image
@@ -26,7 +27,6 @@ _TILT = 5.0  # cost per squared radian of a sector that hangs askew: probes rare
 _SURE = 0.95  # confidence that a sector askew must reach; else what hangs askew is an upright one in shadow
 _STRETCH = 0.05  # cost per squared e-fold of pixels that are not square
 
-SECTOR_VALUES = ("apex_row", "apex_column", "tilt", "half_angle", "near_by_far", "far", "stretch")
 Points = np.ndarray
 
 
@@ -96,15 +96,18 @@ class SectorEstimate:
     confidence: float
 
 
-def sector_values(shape: SectorShape, unit: float) -> np.ndarray:
-    """A shape as numbers ``[7]`` that vary freely: see :data:`SECTOR_VALUES`; lengths as shares of ``unit`` pixels."""
+def _values_of(shape: SectorShape, unit: float) -> np.ndarray:
+    """Apex, tilt, half angle, near radius as a share of the far one, far radius and stretch, ``[7]``.
+
+    Lengths are shares of ``unit`` pixels.
+    """
     middle, half = (shape.left + shape.right) / 2, (shape.right - shape.left) / 2
     apex = (shape.apex[0] / unit, shape.apex[1] / unit)
     return np.array([*apex, middle, half, shape.near / shape.far, shape.far / unit, shape.stretch])
 
 
-def sector_from_values(values: np.ndarray, unit: float) -> SectorShape:
-    """The shape that :func:`sector_values` gave the numbers of."""
+def _shape_of(values: np.ndarray, unit: float) -> SectorShape:
+    """The shape of :func:`_values_of`."""
     row, column, middle, half, near, far, stretch = map(float, values)
     apex = (row * unit, column * unit)
     return SectorShape(apex, middle - half, middle + half, near * far * unit, far * unit, stretch)
@@ -221,7 +224,7 @@ def _first_guesses(region: np.ndarray) -> list[SectorShape]:
 
 
 def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None = None) -> SectorShape:
-    """The shape with the least cost on a coarse grid, by Nelder-Mead from each guess.
+    """The shape with the least cost on a coarse grid, by Nelder-Mead from each guess until one is close.
 
     The cost is 1 less the intersection over union. With ``tilt`` the region is what shows of a
     sector that may be dark in places: what is bright outside costs more than what is dark
@@ -245,7 +248,7 @@ def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None =
     total, unit = float(there.sum()), float(max(region.shape))
 
     def cost(values: np.ndarray) -> float:
-        drawn = np.clip(sector_from_values(values, unit).depth_inside(rows, columns) / scale + soft, 0, 1)
+        drawn = np.clip(_shape_of(values, unit).depth_inside(rows, columns) / scale + soft, 0, 1)
         both = float((drawn * there).sum())
         rest = missed * (total - both) + extra * (float(drawn.sum()) - both)
         unusual = tilt * float(values[2]) ** 2 + _STRETCH * float(np.log(values[6])) ** 2 if tilt is not None else 0.0
@@ -255,7 +258,7 @@ def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None =
     lower, upper = np.array(bounds).T
     best, least = guesses[0], float("inf")
     for guess in guesses:
-        start = np.clip(sector_values(guess, unit), lower + 1e-6, upper - 1e-6)
+        start = np.clip(_values_of(guess, unit), lower + 1e-6, upper - 1e-6)
         simplex = np.vstack([start, start + np.diag([0.03, 0.02, 0.05, 0.06, 0.03, 0.03, 0.08])])
         simplex = np.clip(simplex, lower, upper)
         found = minimize(
@@ -266,7 +269,9 @@ def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None =
             options={"initial_simplex": simplex, "maxfev": 700, "xatol": 2e-4, "fatol": 2e-5},
         )
         if found.fun < least:
-            best, least = sector_from_values(found.x, unit), found.fun
+            best, least = _shape_of(found.x, unit), found.fun
+        if least < _CLOSE:
+            break
     return best
 
 

@@ -8,16 +8,17 @@ from rich.console import Console
 from rich.progress import track
 
 from tte_tee.anatomy import VIEWS
-from tte_tee.data.sector import fit_sector, sector_values
+from tte_tee.data.sector import fit_sector
 from tte_tee.data.shape_model.fields import to_fields
 from tte_tee.data.shape_model.model import ShapeModel, ViewModel
+from tte_tee.data.shape_model.outline import to_outline
 from tte_tee.data.shape_model.rules import Rules
 from tte_tee.data.store import COHORTS, HELD_OUT, EchoStore
 from tte_tee.errors import UserError
 
 FEWEST = 10  # masks of a view; fewer have hardly any modes, and the ranges of the rules are chance
 VARIANCE = 0.95
-_WEIGHT = 0.25  # variance of sector and spacing together, as a share of that of the fields
+_WEIGHT = 0.15  # variance of the sector, and of the spacing, as a share of that of the fields
 _OPEN = tuple(cohort for cohort in COHORTS if cohort not in (*HELD_OUT, "pool"))
 
 
@@ -96,11 +97,10 @@ def _fit_view(store: EchoStore, name: str, indices: np.ndarray, variance: float,
     structures = tuple(rules.area)
     labels = [store.label_space.ids[structure] for structure in structures]
     fields = np.stack([to_fields(mask, labels).ravel() for mask, _ in frames])
-    rest = np.hstack([_sectors([sector for _, sector in frames], name, progress), _spacings(store, indices)])
-    spread = rest.std(axis=0)
-    part = np.sqrt(_WEIGHT * fields.var(axis=0).sum() / rest.shape[1])
-    scale = np.where(spread > 1e-6, part / np.maximum(spread, 1e-6), 1.0).astype(np.float32)
-    mean, modes, sd, explained = principal_modes(np.hstack([fields, (rest * scale).astype(np.float32)]), variance)
+    blocks = [_sectors([sector for _, sector in frames], name, progress), _spacings(store, indices)]
+    scale = np.concatenate([_scale(block, float(fields.var(axis=0).sum())) for block in blocks]).astype(np.float32)
+    rest = (np.hstack(blocks) * scale).astype(np.float32)
+    mean, modes, sd, explained = principal_modes(np.hstack([fields, rest]), variance)
     patients = tuple(sorted(set(store.table["patient"].iloc[indices])))
     return ViewModel(structures, mean, modes, sd, scale, explained, rules, len(frames), patients)
 
@@ -118,13 +118,13 @@ def _check_frames(store: EchoStore, view: str, indices: np.ndarray, frames: Sequ
 
 
 def _sectors(sectors: Sequence[np.ndarray], name: str, progress: bool) -> np.ndarray:
-    """Values of the sectors, ``[N, 7]``; frames of a cine share theirs, and it is fitted once."""
+    """Outlines of the sectors, ``[N, 30]``; frames of a cine share theirs, and it is fitted once."""
     known: dict[bytes, np.ndarray] = {}
     console = Console(stderr=True)
     shown = progress and console.is_terminal
     for sector in track(sectors, f"sectors of {name}", console=console, disable=not shown, transient=True):
         if (seen := sector.tobytes()) not in known:
-            known[seen] = sector_values(fit_sector(sector)[0], float(max(sector.shape)))
+            known[seen] = to_outline(fit_sector(sector)[0], float(max(sector.shape)))
     return np.stack([known[sector.tobytes()] for sector in sectors])
 
 
@@ -132,6 +132,12 @@ def _spacings(store: EchoStore, indices: np.ndarray) -> np.ndarray:
     """Logarithm of the spacing, ``[N, 2]``, or ``[N, 0]`` where a frame does not know it."""
     spacing = store.table[["spacing_y", "spacing_x"]].to_numpy(np.float64)[indices]
     return np.log(spacing) if np.isfinite(spacing).all() and (spacing > 0).all() else np.empty((len(indices), 0))
+
+
+def _scale(block: np.ndarray, variance: float) -> np.ndarray:
+    """Factors ``[S]``, all the same, that give a block ``[N, S]`` its share of the variance of the fields."""
+    own = float(block.var(axis=0).sum())
+    return np.full(block.shape[1], np.sqrt(_WEIGHT * variance / own) if own > 1e-9 else 1.0)
 
 
 def principal_modes(

@@ -10,12 +10,9 @@ from typing import Any
 import numpy as np
 
 from tte_tee.anatomy import LabelSpace
-from tte_tee.data.sector import SECTOR_VALUES, sector_from_values
 from tte_tee.data.shape_model.fields import grid_of, to_mask
+from tte_tee.data.shape_model.outline import LENGTH, from_outline
 from tte_tee.data.shape_model.rules import Rules
-
-_LOWEST = np.array([-2, -0.5, -0.6, 0.05, 0.0, 0.05, 0.2])  # what a sector's values can be, see SECTOR_VALUES
-_HIGHEST = np.array([1, 1.5, 0.6, 1.5, 0.9, 4, 5])
 
 
 @dataclass(frozen=True)
@@ -31,16 +28,16 @@ class Draw:
 class ViewModel:
     """Mean and modes of one view.
 
-    A mask is a vector: the fields of the background and of each structure, then the sector's values
-    and, where training knows it, the logarithm of the spacing; these by ``scale``, so that
-    they weigh beside the fields.
+    A mask is a vector: the fields of the background and of each structure, then the sector's outline
+    and, where all training frames know it, the logarithm of the spacing; these two by ``scale``, so
+    that they weigh beside the fields.
 
     Attributes:
         structures: names, in the order of the fields.
         mean: float32 ``[D]``.
         modes: float32 ``[M, D]``, orthonormal, the one with the most variance first.
         sd: float32 ``[M]``, standard deviation along each mode.
-        scale: float32 ``[S]``, S = 7, or 9 with the spacing.
+        scale: float32 ``[S]``, S = 30, or 32 with the spacing.
         explained: share of the training variance of each mode, ``[M]``.
         rules: that a draw must keep.
         frames: number of training masks.
@@ -73,7 +70,7 @@ class ViewModel:
                 raise ValueError(f"{name} is {array.dtype} {array.shape}, not float32 {shape}")
             if not np.isfinite(array).all():
                 raise ValueError(f"{name} holds NaN or infinity")
-        if len(self.scale) - len(SECTOR_VALUES) not in (0, 2) or (self.scale <= 0).any() or (self.sd < 0).any():
+        if len(self.scale) - LENGTH not in (0, 2) or (self.scale <= 0).any() or (self.sd < 0).any():
             raise ValueError("scale or sd is out of its range")
         if not set(self.structures) <= set(space.structures) or set(self.rules.area) != set(self.structures):
             raise ValueError("its structures are not those of its label space and rules")
@@ -86,9 +83,8 @@ class ViewModel:
         vector = self.mean + (coefficients * self.sd).astype(np.float32) @ self.modes
         rest = vector[-len(self.scale) :] / self.scale
         fields = vector[: -len(self.scale)].reshape(1 + len(self.structures), *grid_of(image_size))
-        values = np.clip(rest[: len(SECTOR_VALUES)], _LOWEST, _HIGHEST)
-        spacing = np.exp(rest[len(SECTOR_VALUES) :])
-        sector = sector_from_values(values, float(max(image_size))).draw(image_size)
+        sector = from_outline(rest[:LENGTH], float(max(image_size))).draw(image_size)
+        spacing = np.exp(rest[LENGTH:])
         mask = to_mask(fields, [space.ids[name] for name in self.structures], image_size)
         if self.rules.outside == 0:
             mask *= sector
