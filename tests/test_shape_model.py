@@ -200,6 +200,14 @@ def test_each_rule_rejects(model: ShapeModel, reason: str) -> None:
     assert model.views[view].rules.broken(mask, sector, TEE) == reason
 
 
+def test_neighbours_keep_their_border(model: ShapeModel) -> None:
+    mask, sector = heart(0, right=True)
+    first = int(np.flatnonzero((mask == LV).any(1))[0])
+    row = mask[first]
+    row[np.flatnonzero(row == LV)[1:]] = 0  # they touch in one corner still
+    assert model.views["ME4C"].rules.broken(mask, sector, TEE) == "apart"
+
+
 def test_structure_that_some_lack_may_be_absent() -> None:
     with_right, without = heart(0, right=True), heart(0, right=False)
     rules = Rules.learn([with_right, without], TEE)

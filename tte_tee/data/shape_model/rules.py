@@ -15,7 +15,7 @@ REASONS = {
     "missing": "lacks a structure that every training mask of the view has",
     "pieces": "has a structure in more pieces than training masks have",
     "area": "has a structure larger or smaller than in training, by more than the margin",
-    "apart": "parts structures that touch in every training mask that has both",
+    "apart": "parts structures that touch in every training mask, or leaves them less of a common border",
     "touching": "joins structures that touch in no training mask",
     "holes": "leaves the background in more pieces than training masks do",
     "outside": "lies outside of its sector more than training masks do",
@@ -36,7 +36,8 @@ class Rules:
             by name; the key order is that of the label space.
         always: structures that every mask has.
         pieces: most connected pieces (8 neighbours) of each structure.
-        touching: pairs in contact (8 neighbours) in every mask that has both.
+        touching: pairs in contact (8 neighbours) in every mask that has both, and the least share of the
+            edge of the first that lay along the second.
         apart: pairs in contact in none of them.
         background_pieces: most connected pieces (4 neighbours) of the background.
         outside: largest share of a mask's pixels that lies outside of the sector.
@@ -46,7 +47,7 @@ class Rules:
     area: dict[str, tuple[float, float]]
     always: tuple[str, ...]
     pieces: dict[str, int]
-    touching: tuple[tuple[str, str], ...]
+    touching: tuple[tuple[str, str, float], ...]
     apart: tuple[tuple[str, str], ...]
     background_pieces: int
     outside: float
@@ -59,10 +60,10 @@ class Rules:
         present = [name for name in space.structures if any(name in look.area for look in looks)]
         touching, apart = [], []
         for pair in combinations(present, 2):
-            contact = [pair in look.contacts for look in looks if set(pair) <= set(look.area)]
-            if contact and all(contact):
-                touching.append(pair)
-            elif not any(contact):
+            borders = [look.borders[pair] for look in looks if pair in look.borders]
+            if borders and min(borders) > 0:
+                touching.append((*pair, min(borders)))
+            elif not any(borders):
                 apart.append(pair)
         areas = {name: [look.area[name] for look in looks if name in look.area] for name in present}
         return cls(
@@ -85,8 +86,8 @@ class Rules:
             "missing": not set(self.always) <= has,
             "pieces": any(look.pieces[name] > self.pieces.get(name, 0) for name in has),
             "area": any(not _within(look.area[name], self.area.get(name, (0, 0))) for name in has),
-            "apart": any(set(pair) <= has and pair not in look.contacts for pair in self.touching),
-            "touching": any(pair in look.contacts for pair in self.apart),
+            "apart": any(look.borders.get((a, b), 1.0) < (1 - MARGIN) * least for a, b, least in self.touching),
+            "touching": any(look.borders.get(pair, 0.0) > 0 for pair in self.apart),
             "holes": look.background_pieces > self.background_pieces,
             "outside": look.outside > self.outside + SLACK,
             "sector": not _within(look.sector, self.sector),
@@ -109,7 +110,7 @@ class Rules:
             area={name: (float(low), float(high)) for name, (low, high) in values["area"].items()},
             always=tuple(values["always"]),
             pieces={name: int(count) for name, count in values["pieces"].items()},
-            touching=tuple((first, second) for first, second in values["touching"]),
+            touching=tuple((first, second, float(least)) for first, second, least in values["touching"]),
             apart=tuple((first, second) for first, second in values["apart"]),
             background_pieces=int(values["background_pieces"]),
             outside=float(values["outside"]),
@@ -119,11 +120,11 @@ class Rules:
 
 @dataclass(frozen=True)
 class _Look:
-    """What the rules look at in one mask."""
+    """What the rules look at in one mask; ``borders`` has every pair of structures that are there."""
 
     area: dict[str, float]
     pieces: dict[str, int]
-    contacts: set[tuple[str, str]]
+    borders: dict[tuple[str, str], float]
     background_pieces: int
     outside: float
     sector: float
@@ -136,11 +137,17 @@ def _look(mask: np.ndarray, sector: np.ndarray, space: LabelSpace) -> _Look:
     return _Look(
         area={name: float(region.mean()) for name, region in regions.items()},
         pieces={name: _pieces(region, 8) for name, region in regions.items()},
-        contacts={(a, b) for a, b in combinations(regions, 2) if (grown[a] & regions[b]).any()},
+        borders={(a, b): _border(regions[a], grown[b]) for a, b in combinations(regions, 2)},
         background_pieces=_pieces((mask == 0).astype(np.uint8), 4),
         outside=float(((mask > 0) & (sector == 0)).sum() / covered) if covered else 0.0,
         sector=float(sector.mean()),
     )
+
+
+def _border(region: np.ndarray, grown: np.ndarray) -> float:
+    """Share of the edge pixels of a region that touch another one, given that one grown by a pixel."""
+    edge = region & cv2.dilate(1 - region, np.ones((3, 3), np.uint8))
+    return float((edge & grown).sum() / max(int(edge.sum()), 1))
 
 
 def _pieces(region: np.ndarray, neighbours: int) -> int:
