@@ -13,10 +13,13 @@ from tte_tee import cli
 from tte_tee.cli import main
 from tte_tee.errors import UserError
 
+COMMANDS = ("data pack", "data phantom", "masks fit", "masks sample", *cli.TRAINING, "synthesize")
 LIGHT = ["--help", "-h", "--version"]
 
 
-@pytest.mark.parametrize("words", [["--help"], ["data", "--help"], ["synthesize", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["data", "--help"], ["masks", "--help"], ["synthesize", "--help"]], ids=" ".join
+)
 def test_help_needs_no_torch(words: list[str]) -> None:
     code = (
         "import sys\nfrom tte_tee.cli import main\n"
@@ -32,7 +35,7 @@ def test_help_needs_no_torch(words: list[str]) -> None:
 def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main(words)
     shown = capsys.readouterr().out
-    assert all(f"\n  {name} " in shown for name in ("data pack", "data phantom", *cli.TRAINING, "synthesize"))
+    assert all(f"\n  {name} " in shown for name in COMMANDS)
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

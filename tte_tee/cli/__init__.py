@@ -26,6 +26,10 @@ data
   data subset     keep some patients or frames of a store
   data card       write the datasheet of a store
 
+masks
+  masks fit       learn a statistical shape model of a store's training masks
+  masks sample    draw masks from a shape model
+
 training (Lightning: every key of the config is also an option)
   fit             train a base or an adapter
   validate        the validation loss of a checkpoint
@@ -88,11 +92,15 @@ def _run(command: str, words: list[str]) -> None:
         from tte_tee.cli.data import main as data
 
         data(words)
+    elif command == "masks":
+        from tte_tee.cli.masks import main as masks
+
+        masks(words)
     elif command == "synthesize":
         from tte_tee.cli.synthesize import main as synthesize
 
         synthesize(words)
     else:
         raise UserError(
-            f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, 'data', 'synthesize'))}"
+            f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, 'data', 'masks', 'synthesize'))}"
         )

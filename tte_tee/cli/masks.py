@@ -1,0 +1,140 @@
+"""``python -m tte_tee masks``: more masks than anybody drew."""
+
+import argparse
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tte_tee.cli.parser import Parser
+
+Commands = Any  # argparse names the type of add_subparsers' result with an underscore
+
+_FIT = """Learns a 2D statistical shape model of the training masks of a store, view by view.
+
+Mean and modes of the signed distance maps of all structures, together with the sector and, where
+it is known, the spacing. Only split train is read; patients of a held-out cohort are refused, and
+those of cohort pool are left out unless --cohorts names it.
+
+The folder holds shape_model.json (patients, modes, explained variance, rules), the arrays, and for
+each view modes_<VIEW>.png: every mode at -2, 0 and +2 standard deviations. Look at these first."""
+
+_FIT_EXAMPLE = """example:
+  python -m tte_tee masks fit data/packed/tee.h5 --out runs/shapes_tee"""
+
+_SAMPLE = """Draws masks from a shape model into one echo store (HDF5).
+
+A draw must keep the rules learnt from the training masks: the structures that its view shows, each in
+one piece and of a plausible size, neighbours still touching, all of it in the sector. Draws that break
+a rule are counted and drawn again. Images are black: 'synthesize' makes frames of the masks.
+The same model and seed give the same masks, and a larger count begins with the masks of a smaller one."""
+
+_SAMPLE_EXAMPLE = """example:
+  python -m tte_tee masks sample --model runs/shapes_tee --count 200 --seed 1 --out data/packed/ssm.h5
+  python -m tte_tee synthesize --adapter runs/lora_mlp/version_0/adapter \\
+      --masks data/packed/ssm.h5 --out synthetic.h5"""
+
+
+def main(words: list[str]) -> None:
+    """Runs one of the commands on masks.
+
+    Raises:
+        UserError: what the user gave is wrong.
+        SystemExit: help was asked for.
+    """
+    args = _parser().parse_args(words)
+    args.run(args, shlex.join(["python", "-m", "tte_tee", "masks", *words]))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog="python -m tte_tee masks",
+        description="Makes masks: shapes learnt from training masks, and stores of masks drawn from them.",
+        epilog="Each command explains itself with --help.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_fit(commands)
+    _add_sample(commands)
+    return parser
+
+
+def _add(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace, str], None], summary: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=text, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_fit(commands: Commands) -> None:
+    parser = _add(commands, "fit", _fit, "learn a shape model from a store's training masks", _FIT, _FIT_EXAMPLE)
+    parser.add_argument("store", type=Path, metavar="STORE.h5", help="echo store whose training masks are learnt from")
+    parser.add_argument("--views", nargs="+", metavar="VIEW", help="views to learn (default: all that it has)")
+    parser.add_argument("--cohorts", nargs="+", metavar="COHORT", help="whose masks (default: base adaptation none)")
+    parser.add_argument(
+        "--variance", type=float, default=0.95, metavar="SHARE", help="that the modes keep (default: 0.95)"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write, or to replace")
+
+
+def _fit(args: argparse.Namespace, command: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tte_tee.data.shape_model import check_folder, fit_shape_model, save_shape_model
+    from tte_tee.data.store import EchoStore
+    from tte_tee.synthesis.provenance import provenance
+
+    check_folder(args.out)
+    model = fit_shape_model(
+        EchoStore(args.store),
+        views=args.views,
+        cohorts=args.cohorts,
+        variance=args.variance,
+        record={**provenance(), "command": command},
+        progress=True,
+    )
+    save_shape_model(args.out, model)
+    table = Table("view", "masks", "patients", "modes", "variance kept")
+    for name, view in model.views.items():
+        counts = (view.frames, len(view.patients), len(view.explained))
+        table.add_row(name, *map(str, counts), f"{100 * sum(view.explained):.1f} %")
+    Console().print(table)
+    print(f"shape model {model.hash[:8]} left in {args.out}")
+
+
+def _add_sample(commands: Commands) -> None:
+    parser = _add(commands, "sample", _sample, "draw masks from a shape model", _SAMPLE, _SAMPLE_EXAMPLE)
+    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="folder left by 'masks fit'")
+    parser.add_argument("--count", type=int, required=True, metavar="N", help="masks, the views in turn")
+    parser.add_argument("--views", nargs="+", metavar="VIEW", help="views to draw (default: all of the model)")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="decides every draw (default: 0)")
+    parser.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write, or to replace")
+
+
+def _sample(args: argparse.Namespace, command: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from tte_tee.data.shape_model import REASONS, load_shape_model, sample_masks
+    from tte_tee.synthesis.provenance import provenance
+
+    model = load_shape_model(args.model)
+    tallies = sample_masks(
+        model,
+        args.out,
+        args.count,
+        views=args.views,
+        seed=args.seed,
+        command=command,
+        record=provenance(),
+        progress=True,
+    )
+    table = Table("view", "accepted", "rejected", "because")
+    for view, tally in tallies.items():
+        why = ", ".join(f"{reason} {tally.rejected[reason]}" for reason in REASONS if tally.rejected[reason])
+        table.add_row(view, str(tally.accepted), str(tally.rejected.total()), why or "-")
+    Console().print(table)
+    print(f"{args.count} masks left in {args.out}")
