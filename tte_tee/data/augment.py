@@ -5,8 +5,10 @@ scalings and shifts. ``strong``: the same with wider ranges, and attenuation wit
 speckle, blur, bent anatomy and narrower sectors.
 
 Geometry moves image, mask and sector together: what comes from beyond the frame lies outside of
-the moved sector, so the sector holds no black wedge; outside of it image and mask are 0. Nothing
-is flipped: upside down there is no probe, and left and right tell the chambers of a view apart.
+the moved sector, so the sector holds no black wedge, and the image is 0 outside of it. A mask
+inside its sector stays inside; what a person annotated beyond the sector's edge moves along too,
+since the frames that are tested on keep theirs. Nothing is flipped: upside down there is no probe,
+and left and right tell the chambers of a view apart.
 """
 
 import random
@@ -70,8 +72,7 @@ class Augmentation:
         generator = np.random.default_rng([_WORD, *key])
         self._pipeline.set_random_state(generator, random.Random(int(generator.integers(2**63))))
         moved = self._pipeline(image=image, mask=mask, sector=sector)
-        sector = moved["sector"]
-        return moved["image"] * sector, moved["mask"] * sector, sector
+        return moved["image"] * moved["sector"], moved["mask"], moved["sector"]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_pipeline": None}

@@ -159,8 +159,7 @@ def epoch_counts(real: int, synthetic: int, ratio: float) -> tuple[int, int]:
         UserError: the ratio is no number or below 0, or so small that no synthetic frame comes
             in; or a source that it needs is empty.
     """
-    if not ratio >= 0:
-        raise UserError(f"ratio {ratio}: synthetic frames per real frame; give 0 or more ('.inf' for synthetic alone)")
+    check_ratio(ratio)
     counts = (0, synthetic) if math.isinf(ratio) else (real, round(ratio * real))
     if not math.isinf(ratio) and not real:
         raise UserError(f"ratio {ratio}: there is no real frame to train on")
@@ -169,3 +168,13 @@ def epoch_counts(real: int, synthetic: int, ratio: float) -> tuple[int, int]:
     if ratio > 0 and not counts[SYNTHETIC]:
         raise UserError(f"ratio {ratio}: gives no synthetic frame for {real} real ones; raise it, or give 0")
     return counts
+
+
+def check_ratio(ratio: float) -> None:
+    """Refuses a ratio that is no number or below 0.
+
+    Raises:
+        UserError: saying what a ratio is.
+    """
+    if not ratio >= 0:
+        raise UserError(f"ratio {ratio}: synthetic frames per real frame; give 0 or more ('.inf' for synthetic alone)")
