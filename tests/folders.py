@@ -22,7 +22,7 @@ RECIPE: dict[str, Any] = {
     "label_space": "camus",
     "labels": {0: "background", 10: "LV", 20: "LV_epi", 30: "LA"},
     "size": 16,
-    "sector": "estimate",
+    "sector": {"apex": [0, 16], "edges": [-80, 80], "radii": [0, 60]},  # known: estimating is what takes time
     "split": {"group": "folder", "splits": {"train": "train", "val": "test"}},
     "spacing": "unknown",
 }

@@ -217,7 +217,7 @@ def test_bad_sector(cine: Path, sector: dict[str, Any], says: str) -> None:
 
 
 def test_an_estimated_sector_says_how_sure_it_is(cine: Path) -> None:
-    confidence = pack(cine, CINE).table["sector_confidence"]
+    confidence = pack(cine, CINE, sector="estimate").table["sector_confidence"]
     assert confidence.between(0, 1).all()
     assert confidence.nunique() == 1  # one clip, one estimate
 

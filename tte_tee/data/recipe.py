@@ -134,13 +134,13 @@ def _sector(top: Section) -> str | SectorShape | None:
         file = section.take("file", str)
         section.done()
         return file
-    apex, edges, radii = (section.numbers(key, 2) for key in ("apex", "edges", "radii"))
+    (row, column), edges, radii = (section.numbers(key, 2) for key in ("apex", "edges", "radii"))
     section.done()
     if not (-90 < edges[0] < edges[1] < 90 and 0 <= radii[0] < radii[1] < math.inf):
         raise top.error(
             "sector", "edges are two angles from -90 to 90 degrees, left before right; radii are near before far"
         )
-    return SectorShape(*apex, *(math.radians(edge) for edge in edges), *radii)
+    return SectorShape((row, column), math.radians(edges[0]), math.radians(edges[1]), *radii)
 
 
 def _cohorts(top: Section) -> dict[str, str]:

@@ -15,7 +15,8 @@ from scipy.optimize import minimize
 from tte_tee.errors import UserError
 
 _DARK = 3  # grey levels; what an empty screen may still show
-_GRID = 64  # pixels of the longer side on which a shape is fitted
+_GRID = 48  # pixels of the longer side on which a shape is fitted
+_EVALUATIONS = 250  # of a shape's cost in one fit
 _REACH = 0.02  # share of the longer side within which an edge is looked for
 _SMALLEST = 0.02  # share of the frame; what is smaller is a mark or a line of text
 _BOX = (0.85, 0.95)  # share of its bounding box that a hull fills: from a sector to the box of a linear array or text
@@ -214,7 +215,7 @@ def _first_guesses(region: np.ndarray) -> list[SectorShape]:
 
 
 def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None = None) -> SectorShape:
-    """The shape with the least cost on a coarse grid, by Nelder-Mead from each guess.
+    """The shape with the least cost on a coarse grid, by Nelder-Mead from the best guess.
 
     The cost is 1 less the intersection over union. With ``tilt`` the region is what shows of a
     sector that may be dark in places: what is bright outside costs more than what is dark
@@ -222,7 +223,7 @@ def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None =
 
     Args:
         region: binary ``[H, W]``.
-        guesses: where to begin.
+        guesses: where it may begin.
         tilt: cost per squared radian of hanging askew; None for a region without dark places.
     """
     scale = max(region.shape) / _GRID
@@ -246,21 +247,16 @@ def _fit(region: np.ndarray, guesses: list[SectorShape], *, tilt: float | None =
 
     bounds = [(-2, 1), (-0.5, 1.5), (-0.35, 0.35), _HALF_ANGLE, (0, 0.6), (0.05, 4), (0.5, 2)]
     lower, upper = np.array(bounds).T
-    best, least = guesses[0], float("inf")
-    for guess in guesses:
-        start = np.clip(_values_of(guess, unit), lower + 1e-6, upper - 1e-6)
-        simplex = np.vstack([start, start + np.diag([0.03, 0.02, 0.05, 0.06, 0.03, 0.03, 0.08])])
-        simplex = np.clip(simplex, lower, upper)
-        found = minimize(
-            cost,
-            start,
-            method="Nelder-Mead",
-            bounds=bounds,
-            options={"initial_simplex": simplex, "maxfev": 700, "xatol": 2e-4, "fatol": 2e-5},
-        )
-        if found.fun < least:
-            best, least = _shape_of(found.x, unit), found.fun
-    return best
+    starts = [np.clip(_values_of(guess, unit), lower + 1e-6, upper - 1e-6) for guess in guesses]
+    start = min(starts, key=cost)
+    simplex = np.vstack([start, start + np.diag([0.03, 0.02, 0.05, 0.06, 0.03, 0.03, 0.08])])
+    options = {
+        "initial_simplex": np.clip(simplex, lower, upper),
+        "maxfev": _EVALUATIONS,
+        "xatol": 5e-4,
+        "fatol": 1e-4,
+    }
+    return _shape_of(minimize(cost, start, method="Nelder-Mead", bounds=bounds, options=options).x, unit)
 
 
 def _values_of(shape: SectorShape, unit: float) -> np.ndarray:
