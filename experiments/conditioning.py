@@ -21,7 +21,8 @@ from torch.nn import functional as F
 from torch.utils.data import default_collate
 
 from tte_tee.anatomy.maskr2 import identity
-from tte_tee.data.datamodule import FrameDataset, FrameStream
+from tte_tee.data.datamodule import FrameDataset
+from tte_tee.data.mixing import FrameStream
 from tte_tee.data.store import EchoStore
 from tte_tee.models.folders import load_base
 from tte_tee.models.maskr2 import MaskR2

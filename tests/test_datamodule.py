@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tte_tee.anatomy import PLANES, TEE
-from tte_tee.data.datamodule import EchoDataModule, FrameStream, PhantomDataModule
+from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
+from tte_tee.data.mixing import FrameStream
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 

@@ -23,7 +23,8 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.data import default_collate
 
-from tte_tee.data.datamodule import FrameDataset, FrameStream
+from tte_tee.data.datamodule import FrameDataset
+from tte_tee.data.mixing import FrameStream
 from tte_tee.data.phantom import PhantomSpec, write_phantom
 from tte_tee.data.store import EchoStore
 from tte_tee.models.adapters import GROUPS, add_lora

@@ -14,17 +14,18 @@ key        shape            meaning
 ========== ================ ==================================================================
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
-from torch.utils.data.distributed import DistributedSampler
 
 from tte_tee.anatomy import PLANES, VIEWS, LabelSpace
+from tte_tee.data.mixing import FrameStream
 from tte_tee.data.phantom import PhantomSpec, write_phantom
 from tte_tee.data.store import SPLITS, EchoStore
 from tte_tee.errors import UserError
@@ -42,11 +43,8 @@ class FrameDataset(Dataset[Batch]):
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         index, draw = key
-        image, mask, sector = self.store.frame(index)
         return {
-            "image": torch.from_numpy(image).float().div(127.5).sub(1.0)[None],
-            "mask": torch.from_numpy(mask).long(),
-            "sector": torch.from_numpy(sector).float()[None],
+            **frame_tensors(*self.store.frame(index)),
             "plane": torch.tensor(self._planes[index]),
             "frame": torch.tensor(index),
             "draw": torch.tensor(draw),
@@ -56,49 +54,86 @@ class FrameDataset(Dataset[Batch]):
         return len(self.store)
 
 
-class FrameStream(DistributedSampler[tuple[int, int]]):
-    """The order of training: an endless row of permutations, cut into global batches.
+def frame_tensors(image: np.ndarray, mask: np.ndarray, sector: np.ndarray) -> Batch:
+    """``image``, ``mask`` and ``sector`` of a batch, from uint8 ``[H, W]`` each."""
+    return {
+        "image": torch.from_numpy(image).float().div(127.5).sub(1.0)[None],
+        "mask": torch.from_numpy(mask).long(),
+        "sector": torch.from_numpy(sector).float()[None],
+    }
 
-    Position ``k`` of the row is frame ``permutation(seed, k // N)[k % N]``, whatever the batch
-    size, the number of ranks or the moment a run was resumed; rank ``r`` of ``W`` takes the
-    ``r``-th part of every global batch. (A ``DistributedSampler`` by name, so that Lightning
-    leaves it alone.)
 
-    Args:
-        frames: indices to draw from.
-        seed: of the order.
-        batch_size: of one rank.
-        steps: length of the whole run in global batches.
-        first_step: where a resumed run goes on.
-        world_size, rank: of the run.
-    """
+class Keyed(Dataset[Batch]):
+    """A dataset asked by position, for loaders that go through it in order."""
 
-    def __init__(
-        self,
-        frames: np.ndarray,
-        *,
-        seed: int,
-        batch_size: int,
-        steps: int,
-        first_step: int = 0,
-        world_size: int = 1,
-        rank: int = 0,
-    ) -> None:
-        super().__init__(frames, num_replicas=world_size, rank=rank, seed=seed)  # type: ignore[arg-type]  # reads its length
-        self.frames, self.batch_size, self.steps, self.first_step = frames, batch_size, steps, first_step
+    def __init__(self, dataset: Dataset[Batch], keys: Sequence[Any]) -> None:
+        self.dataset, self.keys = dataset, keys
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.dataset[self.keys[position]]
 
     def __len__(self) -> int:
-        return self.steps * self.batch_size
+        return len(self.keys)
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        count, draw, order = len(self.frames), -1, np.empty(0, int)
-        for step in range(self.first_step, self.steps):
-            start = (step * self.num_replicas + self.rank) * self.batch_size
-            for position in range(start, start + self.batch_size):
-                if position // count != draw:
-                    draw = position // count
-                    order = np.random.default_rng([self.seed, draw]).permutation(count)
-                yield int(self.frames[order[position % count]]), draw
+
+def whole_run(trainer: L.Trainer) -> dict[str, int]:
+    """What a :class:`mixing.Row` needs to know of a run: ``steps``, ``first_step``, ``world_size``, ``rank``.
+
+    Raises:
+        UserError: the run has no end.
+    """
+    if trainer.max_steps < 0:
+        raise UserError("trainer.max_steps: say how many steps to train (runs are counted in steps, not epochs)")
+    return {
+        "steps": trainer.max_steps * trainer.accumulate_grad_batches,
+        "first_step": trainer.global_step * trainer.accumulate_grad_batches,
+        "world_size": trainer.world_size,
+        "rank": trainer.global_rank,
+    }
+
+
+def check_loading(batch_size: int, eval_batch_size: int, num_workers: int, seed: int) -> None:
+    """Refuses numbers that no loader can work with.
+
+    Raises:
+        UserError: a batch holds less than 1 frame, or workers or seed are below 0.
+    """
+    if min(batch_size, eval_batch_size) < 1 or num_workers < 0 or seed < 0:
+        raise UserError(
+            f"data: batch_size {batch_size}, eval_batch_size {eval_batch_size}, num_workers {num_workers}, "
+            f"seed {seed}; batches hold 1 frame or more, workers and seed are 0 or more"
+        )
+
+
+def usable_frames(store: EchoStore, split: str, *, image: bool = True, plane: bool = True) -> np.ndarray:
+    """Indices of one split's frames.
+
+    Args:
+        store: to look in.
+        split: of the frames.
+        image: the picture is needed, not its mask alone.
+        plane: a view that the generator knows is needed.
+
+    Raises:
+        UserError: the split is empty, or a frame lacks its mask or what else is needed.
+    """
+    indices = store.indices(split=split)
+    if not len(indices):
+        counts = ", ".join(f"{n} in {name}" for name, n in store.table["split"].value_counts().items())
+        raise UserError(f"{store.path}: no frame in split '{split}'; it has {counts}")
+    table = store.table.iloc[indices]
+    lacking = {
+        "image": (table["origin"] == "mask") & image,
+        "mask": table["mask_source"] == "none",
+        "plane that the generator knows": (table["view"] == "other") & plane,
+    }
+    for what, frames in lacking.items():
+        if frames.any():
+            raise UserError(
+                f"{store.path}: {frames.sum()} frames of split '{split}' have no {what} "
+                f"(first: {table['key'][frames].iloc[0]}); leave them out with 'data subset'"
+            )
+    return indices
 
 
 class EchoDataModule(L.LightningDataModule):
@@ -123,11 +158,7 @@ class EchoDataModule(L.LightningDataModule):
         eval_batch_size: int = 32,
     ) -> None:
         super().__init__()
-        if min(batch_size, eval_batch_size) < 1 or num_workers < 0 or seed < 0:
-            raise UserError(
-                f"data: batch_size {batch_size}, eval_batch_size {eval_batch_size}, num_workers {num_workers}, "
-                f"seed {seed}; batches hold 1 frame or more, workers and seed are 0 or more"
-            )
+        check_loading(batch_size, eval_batch_size, num_workers, seed)
         if predict_split not in SPLITS:
             raise UserError(f"data.predict_split: '{predict_split}' is not one of {', '.join(SPLITS)}")
         self.path = Path(store)
@@ -153,44 +184,15 @@ class EchoDataModule(L.LightningDataModule):
         return self.store.image_size
 
     def frames(self, split: str, *, image: bool = True) -> np.ndarray:
-        """Indices of one split's frames; ``image`` says that the picture is needed, not its mask alone.
-
-        Raises:
-            UserError: the split is empty, or a frame lacks an image, a mask or a plane.
-        """
-        indices = self.store.indices(split=split)
-        if not len(indices):
-            counts = ", ".join(f"{n} in {name}" for name, n in self.store.table["split"].value_counts().items())
-            raise UserError(f"{self.path}: no frame in split '{split}'; it has {counts}")
-        table = self.store.table.iloc[indices]
-        lacking = {
-            "image": (table["origin"] == "mask") & image,
-            "mask": table["mask_source"] == "none",
-            "plane that the generator knows": table["view"] == "other",
-        }
-        for what, frames in lacking.items():
-            if frames.any():
-                raise UserError(
-                    f"{self.path}: {frames.sum()} frames of split '{split}' have no {what} "
-                    f"(first: {table['key'][frames].iloc[0]}); leave them out with 'data subset'"
-                )
-        return indices
+        """:func:`usable_frames` of this store."""
+        return usable_frames(self.store, split, image=image)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """``trainer.max_steps`` batches in the order of :class:`FrameStream`."""
         trainer = self.trainer
         assert trainer is not None
-        if trainer.max_steps < 0:
-            raise UserError("trainer.max_steps: say how many steps to train (runs are counted in steps, not epochs)")
-        stream = FrameStream(
-            self.frames("train"),
-            seed=self.seed,
-            batch_size=self.batch_size,
-            steps=trainer.max_steps * trainer.accumulate_grad_batches,
-            first_step=trainer.global_step * trainer.accumulate_grad_batches,
-            world_size=trainer.world_size,
-            rank=trainer.global_rank,
-        )
+        run = whole_run(trainer)
+        stream = FrameStream(self.frames("train"), seed=self.seed, batch_size=self.batch_size, **run)
         return DataLoader(
             FrameDataset(self.store), sampler=stream, batch_size=self.batch_size, num_workers=self.num_workers
         )
@@ -211,7 +213,7 @@ class EchoDataModule(L.LightningDataModule):
 
     def _ordered(self, split: str, *, image: bool = True) -> DataLoader[Batch]:
         keys = [(int(i), 0) for i in self.frames(split, image=image)]
-        return DataLoader(_Keyed(FrameDataset(self.store), keys), batch_size=self.eval_batch_size)
+        return DataLoader(Keyed(FrameDataset(self.store), keys), batch_size=self.eval_batch_size)
 
     def fixed_batch(self, size: int) -> Batch:
         """The same few frames every time: spread over the validation split, else over training."""
@@ -268,16 +270,3 @@ class PhantomDataModule(EchoDataModule):
                 f"{self.path}: was made by '{EchoStore(self.path).command}', the config asks for '{command}'; "
                 "remove the file or name another with --data.store"
             )
-
-
-class _Keyed(Dataset[Batch]):
-    """A dataset asked by position, for loaders that go through it in order."""
-
-    def __init__(self, dataset: FrameDataset, keys: list[tuple[int, int]]) -> None:
-        self.dataset, self.keys = dataset, keys
-
-    def __getitem__(self, position: int) -> Batch:
-        return self.dataset[self.keys[position]]
-
-    def __len__(self) -> int:
-        return len(self.keys)

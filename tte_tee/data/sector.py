@@ -109,6 +109,14 @@ def fit_sector(mask: np.ndarray) -> tuple[SectorShape, float]:
     return shape, _agreement(shape.draw(inside.shape), inside)
 
 
+def upright_sector(mask: np.ndarray) -> SectorShape:
+    """The upright shape with square pixels that both sides of a binary mask ``[H, W]`` draw.
+
+    Close enough to say which way the beams run, and some hundred times quicker than :func:`fit_sector`.
+    """
+    return _first_guesses(mask)[0]
+
+
 def estimate_sector(image: np.ndarray) -> SectorEstimate:
     """Where the probe drew, from what it drew.
 
