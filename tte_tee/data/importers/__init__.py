@@ -6,6 +6,7 @@ from tte_tee.data.importers.contract import Importer
 from tte_tee.data.section import Section
 
 TYPES = {
+    "camus": "camus",
     "folder": "folder",
 }
 """Value of ``type`` in a recipe -> module of this package that has ``parse``."""
