@@ -7,7 +7,10 @@ from tte_tee.data.section import Section
 
 TYPES = {
     "camus": "camus",
+    "cardiac_uda": "cardiac_uda",
     "folder": "folder",
+    "mvseg": "mvseg",
+    "nnunet": "nnunet",
 }
 """Value of ``type`` in a recipe -> module of this package that has ``parse``."""
 

@@ -66,9 +66,11 @@ class PairFinder:
         mask_pattern: matches what ``masks`` can render to, with the same groups.
         patient: template over the groups.
         names: what the groups say of view and phase; None where they say nothing.
+        key: of the recipe, that ``images`` comes from.
     """
 
     path: Path
+    key: str
     images: re.Pattern[str]
     masks: str | None
     mask_pattern: re.Pattern[str] | None
@@ -103,7 +105,7 @@ class PairFinder:
         files = list_files(root)
         matched = {file: match.groupdict("") for file in files if (match := self.images.fullmatch(file))}
         if not matched:
-            raise UserError(f"{root}: none of {len(files)} files matches 'images' of {self.path}; is --root right?")
+            raise UserError(f"{root}: none of {len(files)} files matches '{self.key}' of {self.path}; is --root right?")
         masks, present, pairs = self._masks(root, matched), set(files), list[Pair]()
         self._refuse_strays(root, files, set(masks.values()) | set(matched), problems)
         for file, groups in matched.items():
@@ -124,7 +126,9 @@ class PairFinder:
         for file, groups in matched.items():
             mask = self.masks.format_map(groups)
             if mask in matched:
-                raise UserError(f"{root / mask}: is the mask of {file}, yet matches 'images' of {self.path}; narrow it")
+                raise UserError(
+                    f"{root / mask}: is the mask of {file}, yet matches '{self.key}' of {self.path}; narrow it"
+                )
             if mask in owners:
                 raise UserError(
                     f"{root / mask}: is the mask of both {owners[mask]} and {file}; "
@@ -190,6 +194,7 @@ def pair_finder(section: Section, images: re.Pattern[str], masks: str, key: str,
     parse_template(section, "masks", masks, groups)
     return PairFinder(
         path=section.path,
+        key=key,
         images=images,
         masks=None if masks == NO_MASKS else masks,
         mask_pattern=None if masks == NO_MASKS else template_pattern(section, masks, images),

@@ -165,19 +165,19 @@ def _read_nifti(path: Path) -> Volume:
 
 
 def _read_meta(root: Path, path: Path) -> Volume:
-    import SimpleITK as sitk  # noqa: N813, its own users' name for it
+    import SimpleITK
 
     _check_meta(root, path)
-    reader = sitk.ImageFileReader()
+    reader = SimpleITK.ImageFileReader()
     reader.SetImageIO("MetaImageIO")
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
     if reader.GetNumberOfComponents() != 1:
         raise UserError(f"{path}: has {reader.GetNumberOfComponents()} channels; one is read")
-    bits = int(sitk.GetPixelIDValueAsString(reader.GetPixelID()).split("-")[0])  # "16-bit signed integer"
+    bits = int(SimpleITK.GetPixelIDValueAsString(reader.GetPixelID()).split("-")[0])  # "16-bit signed integer"
     check_declared(path, reader.GetSize(), bits // 8)
     image = reader.Execute()
-    return Volume(sitk.GetArrayFromImage(image).T, image.GetSpacing())
+    return Volume(SimpleITK.GetArrayFromImage(image).T, image.GetSpacing())
 
 
 def _check_meta(root: Path, path: Path) -> None:
