@@ -12,7 +12,7 @@ import pytest
 import volumes
 import yaml
 from folders import pack, refused
-from volumes import HEIGHT, WIDTH, scene, write_itk, write_nifti
+from volumes import HEIGHT, WIDTH, scene, write_nifti
 
 from tte_tee.data.pack import pack_folder
 from tte_tee.data.recipe import load_recipe
@@ -288,7 +288,9 @@ def test_camus_still_of_several_frames(tmp_path: Path) -> None:
     assert "patient0001_2CH_ED.nii.gz: holds several frames" in refused(root, recipe)
 
 
-@pytest.mark.parametrize(("content", "said"), [(b"ED: one\n", "gives 'one' as frame ED"), (b"\xff\xfe", "is no text")])
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"ED: one\n", "gives 'one' as the frame of ED"), (b"\xff\xfe", "is no text")]
+)
 def test_camus_info_is_wrong(tmp_path: Path, content: bytes, said: str) -> None:
     recipe = volumes.camus(tmp_path / "root")
     path = tmp_path / "root/database_nifti/patient0001/Info_2CH.cfg"
@@ -345,7 +347,7 @@ def test_mvseg_spacing_that_asks_for_too_much(tmp_path: Path) -> None:
     recipe = volumes.mvseg(root)
     for name in ("US", "label"):
         write_nifti(root / f"test/test_001-{name}.nii", np.ones((9, 9, 9), np.uint8), (1e-5, 1, 1))
-    assert "test_001-US.nii: declares 3x800001x" in refused(root, recipe)
+    assert "test_001-US.nii: declares 800001x800001" in refused(root, recipe)
 
 
 KEYS: list[tuple[str, dict[str, Any], str]] = [
@@ -407,7 +409,7 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_random_damage(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """Forty spoilt files of each kind: packed, or refused in one line that names the file; never anything else."""
+    """Twenty-four spoilt files of each kind: packed, or refused in one line that names the file; never anything else."""
     build, image, mask = FORMATS[name]
     root, out, rng = tmp_path / "root", tmp_path / "out" / "f.h5", np.random.default_rng(len(name))
     recipe = build(root)
@@ -415,7 +417,7 @@ def test_random_damage(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[s
     files = [image, image, mask, *(str(p.relative_to(root)) for p in sorted(root.rglob("*")) if p.name in others)][:6]
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump({**recipe, "size": 8}))
     refusals = 0
-    for i in range(40):
+    for i in range(24):
         path = root / files[i % len(files)]
         path = path.with_suffix(".raw") if path.suffix == ".mhd" and i % 5 == 0 else path
         good = path.read_bytes()
@@ -429,5 +431,5 @@ def test_random_damage(tmp_path: Path, name: str, capfd: pytest.CaptureFixture[s
             assert str(root) in str(error) and "\n" not in str(error)
         assert not list(out.parent.glob("*"))
         path.write_bytes(good)
-    assert refusals >= 8
+    assert refusals >= 6
     assert capfd.readouterr().err == ""

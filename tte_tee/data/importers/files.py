@@ -2,7 +2,10 @@
 
 import math
 import os
-from collections.abc import Sequence
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -107,15 +110,27 @@ def read_values(path: Path) -> np.ndarray:
     return values
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps libraries from printing to standard error on their own, and from warning."""
+    kept = os.dup(2)
+    try:
+        with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            os.dup2(sink.fileno(), 2)
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def _decode(path: Path) -> np.ndarray:
     data = read_bytes(path)
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # or it prints lines of its own
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+        with quiet():
+            pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:  # it claims to be larger than OpenCV reads
         pixels = None
-    finally:
-        cv2.utils.logging.setLogLevel(level)
     if pixels is None:
         raise UserError(f"{path}: is no whole image; copy the file again, or move it away")
     if pixels.dtype != np.uint8:

@@ -19,9 +19,8 @@ import numpy as np
 
 from tte_tee.anatomy import VIEWS
 from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, RawFrame
-from tte_tee.data.importers.files import check_declared
 from tte_tee.data.importers.pairs import PairFinder, parse_pairs
-from tte_tee.data.importers.stacks import Axes, parse_axes, parse_window, read_stack
+from tte_tee.data.importers.stacks import Axes, check_side, parse_axes, parse_window, read_stack
 from tte_tee.data.importers.volumes import Volume, stem
 from tte_tee.data.section import Section
 from tte_tee.errors import UserError
@@ -109,7 +108,7 @@ def plane_points(volume: Volume, angle: float, path: Path) -> tuple[np.ndarray, 
     half = min(length[0] / 2 / max(abs(back), _SLACK), length[2] / 2 / max(abs(right), _SLACK))
     step = float(spacing.min())
     rows, columns = int(length[1] / step + _SLACK) + 1, int(2 * half / step + _SLACK) + 1
-    check_declared(path, (3, rows, columns), np.dtype(float).itemsize)
+    check_side(path, rows, columns)
     across = (np.arange(columns) - (columns - 1) / 2) * step
     down = np.arange(rows) * step
     places = (length[0] / 2 + back * across, down[:, None], length[2] / 2 + right * across)

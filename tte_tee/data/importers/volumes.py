@@ -3,11 +3,9 @@
 Whatever a library makes of corrupt bytes becomes one UserError that names the file.
 """
 
+import gzip
 import os
 import re
-import sys
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,14 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from tte_tee.data.importers.files import check_declared, read_bytes, read_gray, read_values, within
+from tte_tee.data.importers.files import (
+    MAXIMUM_BYTES,
+    check_declared,
+    quiet,
+    read_bytes,
+    read_gray,
+    read_values,
+    within,
+)
 from tte_tee.errors import UserError
 
 NIFTI = (".nii", ".nii.gz")
 META = (".mhd", ".mha")
 PICTURES = (".png", ".bmp", ".tif", ".tiff")
-MAXIMUM_AXES = 7  # of NIfTI; MetaIO itself does not survive more than 10
 _LARGEST_LABEL = 2**31
+_CHUNK = 2**20  # bytes
 _HEADER_BYTES = 2**16  # of a MetaImage; its header is a few lines of text
 _MILLIMETRES = {"meter": 1000.0, "micron": 0.001}
 """Length of a unit of a NIfTI header; what it does not name is mm, as everybody writes it."""
@@ -111,7 +117,7 @@ def _read(root: Path, file: str, picture: Callable[[Path], np.ndarray]) -> Volum
         return Volume(picture(path).T, None)
     if kind not in NIFTI + META:
         raise UserError(f"{path}: is of no known kind; known are {', '.join(NIFTI + META + PICTURES)}")
-    with _named(path), _quiet():
+    with _named(path), quiet():
         volume = _read_nifti(path) if kind in NIFTI else _read_meta(root, path)
     if volume.values.dtype.kind not in "biuf":
         raise UserError(f"{path}: has {volume.values.dtype} values; numbers of one channel are read")
@@ -134,34 +140,27 @@ def _named(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: is no whole file ({what}); copy it again, or move it away") from error
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Nothing is printed by libraries that write to the process's standard error themselves."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        os.dup2(sink.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
 def _read_nifti(path: Path) -> Volume:
-    import nibabel
+    from nibabel import Nifti1Image, Nifti2Image
     from nibabel.imageglobals import LoggingOutputSuppressor
 
-    with LoggingOutputSuppressor():
-        image: Any = nibabel.load(path)
-        if len(image.shape) > MAXIMUM_AXES:
-            raise UserError(f"{path}: has {len(image.shape)} axes; move it away")
+    zipped = suffix(path.name).endswith(".gz")
+    with gzip.open(path) if zipped else path.open("rb") as stream, LoggingOutputSuppressor():
+        start = stream.read(4)
+        if not start:
+            raise UserError(f"{path}: is empty; copy the file again, or move it away")
+        stream.seek(0)
+        kind: Any = Nifti2Image if 540 in (int.from_bytes(start, "little"), int.from_bytes(start)) else Nifti1Image
+        image = kind.from_stream(stream)
         scaled = image.dataobj.slope != 1 or image.dataobj.inter != 0
         check_declared(path, image.shape, 8 if scaled else image.get_data_dtype().itemsize)
         unit = _MILLIMETRES.get(image.header.get_xyzt_units()[0], 1.0)
         spacing = tuple(float(length) * (unit if i < 3 else 1) for i, length in enumerate(image.header.get_zooms()))
-        return Volume(np.asanyarray(image.dataobj), spacing)
+        values = np.asanyarray(image.dataobj)
+        for _ in range(MAXIMUM_BYTES // _CHUNK):  # to the end, where gzip checks its sum
+            if not stream.read(_CHUNK):
+                break
+        return Volume(values, spacing)
 
 
 def _read_meta(root: Path, path: Path) -> Volume:
