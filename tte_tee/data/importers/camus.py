@@ -18,7 +18,7 @@ from pathlib import Path
 from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, RawFrame
 from tte_tee.data.importers.files import list_files, read_bytes, within
 from tte_tee.data.importers.pairs import Pair
-from tte_tee.data.importers.stacks import AXES, Axes, cine_frames, in_time, parse_window
+from tte_tee.data.importers.stacks import AXES, IN_TIME, Axes, cine_frames, parse_window
 from tte_tee.data.importers.volumes import stem, suffix
 from tte_tee.data.section import Section
 from tte_tee.errors import UserError
@@ -31,7 +31,8 @@ _FILE = re.compile(
     r"(?P=patient)_(?P<view>2CH|4CH)_(?P<part>ED|ES|(?:half_)?sequence)(?P<mask>_gt)?(?P<kind>\.nii|\.nii\.gz|\.mhd)"
 )
 _SUBGROUP = re.compile(r"(?:.*/)?subgroup_(?P<subgroup>\w+)\.txt")
-_AXES = Axes(AXES, in_time())
+_AXES = Axes(AXES, IN_TIME)
+_Parts = dict[tuple[str, ...], str]  # (patient, view, part) -> file
 
 
 class _Groups(dict[str, str]):
@@ -61,7 +62,7 @@ class CamusImporter:
     def clips(self, root: Path, assign: Assign, problems: Problems) -> Listing:
         """One clip per patient and view."""
         files = list_files(root)
-        images, masks = self._match(root, files)
+        images, masks = self._match(root, files, problems)
         subgroups = _subgroups(root, files)
         runs: dict[tuple[str, ...], list[Pair]] = defaultdict(list)
         for part, file in images.items():
@@ -71,9 +72,9 @@ class CamusImporter:
         for file in masks.values():
             with problems.noted():
                 raise UserError(f"{root / file}: is a mask without an image; add the image, or move the mask away")
-        clips = [self._clip(run, set(files)) for run in runs.values()]
-        used = {file for clip in clips for file in clip.files}
-        return Listing(clips, len(files) - len(used) - sum(1 for file in files if _SUBGROUP.fullmatch(file)))
+        named = [file for file in files if _SUBGROUP.fullmatch(file)]
+        clips = [self._clip(run, set(files), named) for run in runs.values()]
+        return Listing(clips, len(files) - len({file for clip in clips for file in clip.files}))
 
     def read(self, root: Path, clip: Clip, problems: Problems) -> Iterator[RawFrame]:
         """The stills of a clip, ED before ES, or the frames of its cine."""
@@ -81,20 +82,22 @@ class CamusImporter:
             with problems.noted():
                 phases = _phases(root, pair) if pair.phase == SEQUENCE else {}
                 name = f"{pair.patient}_{_name_of(pair.view)}"
-                for i, frame in enumerate(cine_frames(root, pair, _AXES, self.window)):
-                    if pair.phase != SEQUENCE and i:
-                        raise UserError(f"{root / pair.image}: holds several frames where there is one; move it away")
-                    key = f"{name}_{i:03d}" if pair.phase == SEQUENCE else f"{name}_{pair.phase}"
-                    phase = phases.get(i, "unknown") if pair.phase == SEQUENCE else pair.phase
-                    yield replace(frame, key=key, phase=phase)
+                frames = list(cine_frames(root, pair, _AXES, self.window))
+                if pair.phase == SEQUENCE:
+                    for i, frame in enumerate(frames):
+                        yield replace(frame, key=f"{name}_{i:03d}", phase=phases.get(i, "unknown"))
+                elif len(frames) == 1:
+                    yield replace(frames[0], key=f"{name}_{pair.phase}")
+                else:
+                    raise UserError(f"{root / pair.image}: holds {len(frames)} frames where there is one; move it away")
 
-    def _match(self, root: Path, files: list[str]) -> tuple[dict[tuple[str, ...], str], dict[tuple[str, ...], str]]:
-        """(patient, view, part) -> image, and -> mask.
+    def _match(self, root: Path, files: list[str], problems: Problems) -> tuple[_Parts, _Parts]:
+        """Images and masks; one that stands twice goes to ``problems``.
 
         Raises:
-            UserError: nothing of CAMUS is there, or one part of a patient stands twice.
+            UserError: nothing of CAMUS is there.
         """
-        found: dict[str, dict[tuple[str, ...], str]] = {"": {}, "_gt": {}}
+        found: dict[str, _Parts] = {"": {}, "_gt": {}}
         for file in files:
             match = _FILE.fullmatch(file)
             part = match["part"].removeprefix("half_") if match else ""
@@ -104,7 +107,7 @@ class CamusImporter:
             patient = match["patient"] if match["folder"] != "testing" else f"testing-{match['patient']}"
             other = found[match["mask"] or ""].setdefault((patient, match["view"], part), file)
             if other != file:
-                raise UserError(f"{root / file}: stands a second time as {other}; keep one of the two")
+                problems.add(UserError(f"{root / file}: stands a second time as {other}; keep one of the two"))
         if not found[""]:
             raise UserError(
                 f"{root}: none of {len(files)} files is a CAMUS {' or '.join(self.parts)}; "
@@ -139,13 +142,14 @@ class CamusImporter:
             raise UserError(f"{root / file}: {error}") from error
         return Pair(file, mask, VIEWS[view], phase, patient, split, cohort)
 
-    def _clip(self, pairs: list[Pair], present: set[str]) -> Clip:
+    def _clip(self, pairs: list[Pair], present: set[str], named: list[str]) -> Clip:
+        """The clip of ``pairs``; its split hangs on the files ``named`` too."""
         first = pairs[0]
         files = [file for pair in pairs for file in pair.files]
         beside = [stem(file) + end for file in files if suffix(file) == ".mhd" for end in (".raw", ".zraw")]
         if self.parts == (SEQUENCE,):
             beside.append(_info(first))
-        files += [file for file in beside if file in present]
+        files += [*(file for file in beside if file in present), *named]
         frames = None if self.parts == (SEQUENCE,) else len(pairs)
         return Clip(first.image, first.patient, first.split, first.cohort, tuple(files), tuple(pairs), frames)
 

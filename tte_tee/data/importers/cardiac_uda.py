@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, RawFrame
 from tte_tee.data.importers.pairs import PairFinder, clips_of, parse_pairs
-from tte_tee.data.importers.stacks import AXES, Axes, cine_frames, in_time, parse_axes, parse_window
+from tte_tee.data.importers.stacks import AXES, IN_TIME, Axes, cine_frames, parse_axes, parse_window
 from tte_tee.data.section import Section
 from tte_tee.errors import UserError
 
@@ -68,4 +68,4 @@ def parse(section: Section) -> CardiacUdaImporter:
     if finder.masks is None:
         raise section.error("masks", "give the template of the label files; cines without any have another type")
     frames = section.choice("frames", (LABELLED, ALL))
-    return CardiacUdaImporter(finder, frames, parse_axes(section, in_time(), AXES), parse_window(section))
+    return CardiacUdaImporter(finder, frames, parse_axes(section, IN_TIME, AXES), parse_window(section))

@@ -14,7 +14,7 @@ from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, Raw
 from tte_tee.data.importers.fields import parse_pattern
 from tte_tee.data.importers.files import read_bytes, within
 from tte_tee.data.importers.pairs import PairFinder, clips_of, pair_finder
-from tte_tee.data.importers.stacks import AXES, Axes, cine_frames, in_time, parse_axes, parse_window
+from tte_tee.data.importers.stacks import AXES, IN_TIME, Axes, cine_frames, parse_axes, parse_window
 from tte_tee.data.importers.volumes import META, NIFTI, PICTURES, suffix
 from tte_tee.data.section import Section
 from tte_tee.errors import UserError
@@ -102,4 +102,4 @@ def parse(section: Section) -> NnunetImporter:
     except re.error as error:
         raise section.error("cases", f"cannot stand within a longer pattern ({error})") from error
     finder = pair_finder(section, images, "labels{folder}/{case}{ending}", "cases", named=True)
-    return NnunetImporter(finder, channel, parse_axes(section, in_time(), AXES), parse_window(section))
+    return NnunetImporter(finder, channel, parse_axes(section, IN_TIME, AXES), parse_window(section))

@@ -1,6 +1,6 @@
 """Which way the axes of an array run in the picture, and arrays as stacks of upright frames."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tte_tee.data.section import Section
 from tte_tee.errors import UserError
 
 TIME = "time"
+IN_TIME = {TIME: 1}
 AXES = ("right", "down", TIME)
 """How ITK and NIfTI keep a cine whose frames are upright: x runs to the right, y down, z with the time."""
 
@@ -31,7 +32,7 @@ class Axes:
     """
 
     words: tuple[str, ...]
-    third: dict[str, int]
+    third: Mapping[str, int]
 
     def arrange(self, volume: Volume, path: Path) -> Volume:
         """The volume with axes ``[third, down, right]``; a picture becomes a volume of one frame.
@@ -56,7 +57,7 @@ class Axes:
         return Volume(values.transpose(order), arranged if volume.spacing else None)
 
 
-def parse_axes(section: Section, third: dict[str, int], default: tuple[str, ...]) -> Axes:
+def parse_axes(section: Section, third: Mapping[str, int], default: tuple[str, ...]) -> Axes:
     """Takes ``axes``: for each axis of the array, fastest first, where it leads in the picture."""
     words = tuple(section.check("axes", word, str) for word in section.take("axes", list, default=list(default)))
     kinds = (_RIGHT, _DOWN, third)
@@ -74,11 +75,6 @@ def parse_window(section: Section) -> tuple[float, float] | None:
     if not -np.inf < low < high < np.inf:
         raise section.error("window", f"expected two numbers, low before high, found [{low:g}, {high:g}]")
     return low, high
-
-
-def in_time() -> dict[str, int]:
-    """The third axis of a cine."""
-    return {TIME: 1}
 
 
 def read_stack(
