@@ -1,14 +1,16 @@
 """Importers of NIfTI, MetaImage and nnU-Net: what comes out of a faithful miniature of each data set."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 import volumes
 import yaml
 from folders import pack, refused, write_image
-from volumes import DATA, HEIGHT, WIDTH, scene, write_itk, write_nifti
+from volumes import DATA, HEIGHT, SPACING, WIDTH, scene, write_itk, write_nifti
 
 from tte_tee.data.pack import PackSummary, pack_folder
 from tte_tee.data.store import EchoStore
@@ -63,6 +65,26 @@ def test_camus_stills_are_upright_and_exact(root: Path) -> None:
 def test_camus_spacing_follows_a_resize(root: Path) -> None:
     store = pack(root, volumes.camus(root), size=16)
     assert store.info(0).spacing == pytest.approx((0.308, 0.616))
+
+
+def test_spacing_needs_no_time_step(root: Path) -> None:
+    recipe = volumes.camus(root)
+    for file in root.rglob("*half_sequence*"):
+        data = bytearray(gzip.decompress(file.read_bytes()))
+        data[88:92] = bytes(4)  # pixdim[3]
+        file.write_bytes(gzip.compress(data))
+    assert pack(root, recipe, frames="sequence").info(0).spacing == pytest.approx((0.154, 0.308))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("meter", 1000), ("micron", 0.001), ("mm", 1), ("unknown", 1)])
+def test_spacing_in_other_units(root: Path, unit: str, factor: float) -> None:
+    recipe = volumes.camus(root)
+    for file in root.rglob("*_E?*.nii.gz"):
+        image = nibabel.Nifti1Image(volumes.read_itk(file).T, np.eye(4))
+        image.header.set_zooms([length / factor for length in SPACING])
+        image.header.set_xyzt_units(unit)
+        nibabel.save(image, file)
+    assert pack(root, recipe).info(0).spacing == pytest.approx((0.154, 0.308))
 
 
 def test_camus_sequence(root: Path) -> None:

@@ -100,7 +100,7 @@ def plane_points(volume: Volume, angle: float, path: Path) -> tuple[np.ndarray, 
     Raises:
         UserError: the volume has no thickness or no spacing, or the spacing asks for too many points.
     """
-    if min(volume.values.shape) < 2 or volume.spacing is None:
+    if min(volume.values.shape) < 2 or math.isnan(sum(volume.spacing)):
         raise UserError(f"{path}: is no volume with a voxel spacing, so no plane of it can be cut; move it away")
     spacing = np.array(volume.spacing)
     length = (np.array(volume.values.shape) - 1) * spacing

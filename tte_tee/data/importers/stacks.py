@@ -1,5 +1,6 @@
 """Which way the axes of an array run in the picture, and arrays as stacks of upright frames."""
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,21 +41,22 @@ class Axes:
         Raises:
             UserError: the array has more axes than there are words, or fewer than two.
         """
-        values, spacing = volume.values, volume.spacing or (np.nan,) * volume.values.ndim
-        words = self.words
+        values, words = volume.values, self.words
         if values.ndim == 2:
             words = tuple(word for word in words if word not in self.third)
         extra = [axis for axis in range(2, values.ndim) if values.shape[axis] == 1][: max(0, values.ndim - len(words))]
         if values.ndim < 2 or values.ndim - len(extra) != len(words):
             raise UserError(f"{path}: has {values.ndim} axes, 'axes' of the recipe has {len(words)}; they must agree")
-        values, spacing = np.squeeze(values, tuple(extra)), tuple(np.delete(spacing, extra))
-        order = [next((i for i, word in enumerate(words) if word in kind), -1) for kind in (self.third, _DOWN, _RIGHT)]
-        steps = {word: step for kind in (self.third, _DOWN, _RIGHT) for word, step in kind.items()}
+        values, spacing = (
+            np.squeeze(values, tuple(extra)),
+            [float(length) for length in np.delete(volume.spacing, extra)],
+        )
+        if values.ndim == 2:
+            values, spacing, words = values[..., None], [*spacing, math.nan], (*words, next(iter(self.third)))
+        steps = {**self.third, **_DOWN, **_RIGHT}
         values = values[tuple(slice(None, None, steps[word]) for word in words)]
-        if order[0] < 0:
-            values, spacing, order[0] = values[..., None], (*spacing, 1.0), 2
-        arranged = tuple(float(spacing[i]) for i in order)
-        return Volume(values.transpose(order), arranged if volume.spacing else None)
+        order = [next(i for i, word in enumerate(words) if word in kind) for kind in (self.third, _DOWN, _RIGHT)]
+        return Volume(values.transpose(order), tuple(spacing[i] for i in order))
 
 
 def parse_axes(section: Section, third: Mapping[str, int], default: tuple[str, ...]) -> Axes:
@@ -112,7 +114,7 @@ def check_side(path: Path, height: int, width: int) -> None:
 def cine_frames(root: Path, pair: Pair, axes: Axes, window: tuple[float, float] | None) -> Iterator[RawFrame]:
     """The frames of one file in their order; one of several has its number, from 0, in its key."""
     grey, values = read_stack(root, pair.image, pair.mask, axes, window)
-    spacing = None if grey.spacing is None else (grey.spacing[1], grey.spacing[2])
+    _, down, right = grey.spacing
     name, count = stem(pair.image), len(grey.values)
     for i, image in enumerate(grey.values):
         yield RawFrame(
@@ -123,5 +125,5 @@ def cine_frames(root: Path, pair: Pair, axes: Axes, window: tuple[float, float] 
             view=pair.view,
             mask_file=pair.mask or "",
             phase=pair.phase,
-            spacing=spacing,
+            spacing=None if math.isnan(down + right) else (down, right),
         )

@@ -4,12 +4,13 @@ Whatever a library makes of corrupt bytes becomes one UserError that names the f
 """
 
 import gzip
+import math
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -41,11 +42,11 @@ class Volume:
 
     Attributes:
         values: numbers of any real type.
-        spacing: mm per voxel along each axis; None where the file does not say.
+        spacing: mm per voxel along each axis; NaN where the file does not say.
     """
 
     values: np.ndarray
-    spacing: tuple[float, ...] | None
+    spacing: tuple[float, ...]
 
 
 def stem(file: str) -> str:
@@ -56,7 +57,7 @@ def stem(file: str) -> str:
 def suffix(file: str) -> str:
     """Suffix of a relative path in lower case, with the dot."""
     name = file.rsplit("/", 1)[-1].lower()
-    return ".nii.gz" if name.endswith(".nii.gz") else os.path.splitext(name)[1]  # noqa: PTH122, a name and no path
+    return ".nii.gz" if name.endswith(".nii.gz") else PurePosixPath(name).suffix
 
 
 def read_image(root: Path, file: str) -> Volume:
@@ -114,16 +115,15 @@ def to_grey(volume: Volume, path: Path, window: tuple[float, float] | None) -> n
 def _read(root: Path, file: str, picture: Callable[[Path], np.ndarray]) -> Volume:
     path, kind = within(root, file), suffix(file)
     if kind in PICTURES:
-        return Volume(picture(path).T, None)
+        return Volume(picture(path).T, (math.nan, math.nan))
     if kind not in NIFTI + META:
         raise UserError(f"{path}: is of no known kind; known are {', '.join(NIFTI + META + PICTURES)}")
     with _named(path), quiet():
         volume = _read_nifti(path) if kind in NIFTI else _read_meta(root, path)
     if volume.values.dtype.kind not in "biuf":
         raise UserError(f"{path}: has {volume.values.dtype} values; numbers of one channel are read")
-    if volume.spacing and not all(0 < length < np.inf for length in volume.spacing):
-        return Volume(volume.values, None)
-    return volume
+    spacing = tuple(length if 0 < length < math.inf else math.nan for length in volume.spacing)
+    return Volume(volume.values, spacing)
 
 
 @contextmanager
