@@ -8,7 +8,7 @@ import pytest
 import volumes
 import yaml
 from folders import pack, refused
-from volumes import scene, write_nifti
+from volumes import scene, write_itk, write_nifti
 
 from tte_tee.data.recipe import load_recipe
 from tte_tee.errors import UserError
@@ -128,7 +128,13 @@ def test_mvseg_spacing_that_asks_for_too_much(tmp_path: Path) -> None:
     recipe = volumes.mvseg(root)
     for name in ("US", "label"):
         write_nifti(root / f"test/test_001-{name}.nii", np.ones((9, 9, 9), np.uint8), (1e-5, 1, 1))
-    assert "test_001-US.nii: declares 800001x800001" in refused(root, recipe)
+    assert "test_001-US.nii: would give planes of 9x800001 pixels" in refused(root, recipe)
+
+
+def test_frames_that_would_make_too_large_a_square(tmp_path: Path) -> None:
+    recipe = volumes.nnunet(tmp_path / "root", ".mha")
+    write_itk(tmp_path / "root/imagesTr/a_4CH_ED_0000.mha", np.ones((1, 50_000), np.uint8))
+    assert "a_4CH_ED_0000.mha: declares 50000x50000" in refused(tmp_path / "root", recipe)
 
 
 KEYS: list[tuple[str, dict[str, Any], str]] = [

@@ -20,13 +20,14 @@ import numpy as np
 from tte_tee.anatomy import VIEWS
 from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, RawFrame
 from tte_tee.data.importers.pairs import PairFinder, parse_pairs
-from tte_tee.data.importers.stacks import Axes, check_side, parse_axes, parse_window, read_stack
+from tte_tee.data.importers.stacks import Axes, parse_axes, parse_window, read_stack
 from tte_tee.data.importers.volumes import Volume, stem
 from tte_tee.data.section import Section
 from tte_tee.errors import UserError
 
 AXES = ("right", "back", "down")
 _THIRD = {"back": 1, "front": -1}
+_LARGEST = 4096  # pixels of a plane along each side; more is a slip in a header
 _SLACK = 1e-6  # of a sample or of a direction, so that rounding does not cost the last sample
 
 
@@ -98,7 +99,7 @@ def plane_points(volume: Volume, angle: float, path: Path) -> tuple[np.ndarray, 
         Places in voxels, ``[3, H, W]`` in the order of the volume's axes, and mm between two of them.
 
     Raises:
-        UserError: the volume has no thickness or no spacing, or the spacing asks for too many points.
+        UserError: the volume has no thickness or no spacing, or the spacing asks for too many pixels.
     """
     if min(volume.values.shape) < 2 or math.isnan(sum(volume.spacing)):
         raise UserError(f"{path}: is no volume with a voxel spacing, so no plane of it can be cut; move it away")
@@ -108,7 +109,11 @@ def plane_points(volume: Volume, angle: float, path: Path) -> tuple[np.ndarray, 
     half = min(length[0] / 2 / max(abs(back), _SLACK), length[2] / 2 / max(abs(right), _SLACK))
     step = float(spacing.min())
     rows, columns = int(length[1] / step + _SLACK) + 1, int(2 * half / step + _SLACK) + 1
-    check_side(path, rows, columns)
+    if max(rows, columns) > _LARGEST:
+        raise UserError(
+            f"{path}: would give planes of {columns}x{rows} pixels of {step:g} mm, its finest spacing; "
+            f"{_LARGEST} are the most. Is its header right?"
+        )
     across = (np.arange(columns) - (columns - 1) / 2) * step
     down = np.arange(rows) * step
     places = (length[0] / 2 + back * across, down[:, None], length[2] / 2 + right * across)

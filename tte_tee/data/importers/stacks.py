@@ -89,7 +89,7 @@ def read_stack(
     """
     grey = read_image(root, image)
     grey = axes.arrange(Volume(to_grey(grey, root / image, window), grey.spacing), root / image)
-    check_side(root / image, *grey.values.shape[1:])
+    check_declared(root / image, (max(grey.values.shape[1:]),) * 2, 1)  # frames are padded to squares
     if mask is None:
         return grey, None
     values = axes.arrange(read_labels(root, mask), root / mask).values
@@ -100,15 +100,6 @@ def read_stack(
             "(width x height x frames); they must be of one size"
         )
     return grey, values
-
-
-def check_side(path: Path, height: int, width: int) -> None:
-    """Refuses frames so long and thin that the square they are padded to would not fit into memory.
-
-    Raises:
-        UserError: naming the file.
-    """
-    check_declared(path, (max(height, width),) * 2, 1)
 
 
 def cine_frames(root: Path, pair: Pair, axes: Axes, window: tuple[float, float] | None) -> Iterator[RawFrame]:

@@ -136,7 +136,7 @@ def _named(path: Path) -> Iterator[None]:
     except Exception as error:  # the libraries raise almost every kind there is
         if isinstance(error, OSError) and error.strerror:
             raise UserError(f"{path}: cannot be read ({error.strerror}); check that it is there") from error
-        what = " ".join(str(error).split())[-120:] or type(error).__name__
+        what = " ".join(str(error).replace(str(path), "it").split())[-120:] or type(error).__name__
         raise UserError(f"{path}: is no whole file ({what}); copy it again, or move it away") from error
 
 
