@@ -105,7 +105,7 @@ def pack_folder(
     try:
         with StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store:
             for part in _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress):
-                problems.found.extend(part.problems)
+                problems.found.extend(line for line in part.problems if line not in problems.found)
                 for image, mask, sector, info in zip(part.images, part.masks, part.sectors, part.infos, strict=True):
                     store.append(image, mask, sector, info)
                     frames, unsure = frames + 1, unsure + (info.sector_confidence < UNSURE)

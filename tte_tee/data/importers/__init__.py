@@ -6,9 +6,13 @@ from tte_tee.data.importers.contract import Importer
 from tte_tee.data.section import Section
 
 TYPES = {
+    "camus": "camus",
+    "cardiac_uda": "cardiac_uda",
     "folder": "folder",
     "dicom": "dicom",
     "echonet_dynamic": "echonet_dynamic",
+    "mvseg": "mvseg",
+    "nnunet": "nnunet",
 }
 """Value of ``type`` in a recipe -> module of this package that has ``parse``."""
 

@@ -2,6 +2,8 @@
 
 import math
 import os
+import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,22 +111,26 @@ def read_values(path: Path) -> np.ndarray:
 
 
 @contextmanager
-def quiet_opencv() -> Iterator[None]:
-    """OpenCV prints no lines of its own."""
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+def quiet() -> Iterator[None]:
+    """Keeps libraries from printing to standard error on their own, and from warning."""
+    kept = os.dup(2)
     try:
-        yield
+        with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            os.dup2(sink.fileno(), 2)
+            yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _decode(path: Path) -> np.ndarray:
     data = read_bytes(path)
-    with quiet_opencv():
-        try:
+    try:
+        with quiet():
             pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-        except cv2.error:  # it claims to be larger than OpenCV reads
-            pixels = None
+    except cv2.error:  # it claims to be larger than OpenCV reads
+        pixels = None
     if pixels is None:
         raise UserError(f"{path}: is no whole image; copy the file again, or move it away")
     if pixels.dtype != np.uint8:

@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tte_tee.data.importers.files import check_declared, quiet_opencv, read_bytes
+from tte_tee.data.importers.files import check_declared, quiet, read_bytes
 from tte_tee.errors import UserError
 
 
@@ -23,7 +23,7 @@ def read_video_frames(path: Path, wanted: Collection[int]) -> tuple[dict[int, np
     _check_magic(path)
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # FFmpeg's own word for silence
     frames: dict[int, np.ndarray] = {}
-    with quiet_opencv():
+    with quiet():
         video = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG)
         declared = int(video.get(cv2.CAP_PROP_FRAME_COUNT))
         size = [int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH)]
