@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.progress import track
 
 from tte_tee.anatomy import CAMUS
-from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_heart
+from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_patient
 from tte_tee.data.store import FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 
@@ -98,12 +98,12 @@ def write_phantom(spec: PhantomSpec, path: str | Path, *, progress: bool = False
 
 
 def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
-    shape = draw_heart(spec.domain, spec.seed, index)
+    patient = draw_patient(spec.domain, spec.seed, index)
     for angle in (0, *sorted(spec.angles), 90):
         view, study = _names(spec.domain, angle)
         seed = derived_seed(spec.domain, spec.seed, index, "acquisition", angle)
         for phase in ("ED", "ES"):
-            frame = acquire(shape, spec.domain, angle, phase, seed, spec.size)
+            frame = acquire(patient, spec.domain, angle, phase, seed, spec.size)
             info = FrameInfo(
                 key=f"{spec.patient(index)}/{view if angle in (0, 90) else study}/{phase}",
                 patient=spec.patient(index),
