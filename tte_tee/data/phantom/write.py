@@ -1,5 +1,6 @@
 """A whole phantom store: patients, views and phases, split by patient."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -8,6 +9,7 @@ from rich.progress import track
 
 from tte_tee.anatomy import CAMUS
 from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_patient
+from tte_tee.data.phantom.version import stamp
 from tte_tee.data.store import FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 
@@ -92,7 +94,8 @@ def write_phantom(spec: PhantomSpec, path: str | Path, *, progress: bool = False
     patients: Iterator[int] | range = range(spec.patients)
     if progress:
         patients = iter(track(patients, description=f"{spec.domain} phantom"))
-    with StoreWriter(path, DOMAINS[spec.domain], licence=LICENCE, command=spec.command(path.name)) as store:
+    command, provenance = spec.command(path.name), json.dumps({"phantom": stamp()})
+    with StoreWriter(path, DOMAINS[spec.domain], licence=LICENCE, command=command, provenance=provenance) as store:
         for index in patients:
             _append_patient(store, spec, index)
 
@@ -100,7 +103,7 @@ def write_phantom(spec: PhantomSpec, path: str | Path, *, progress: bool = False
 def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
     patient = draw_patient(spec.domain, spec.seed, index)
     for angle in (0, *sorted(spec.angles), 90):
-        view, study = _names(spec.domain, angle)
+        view, study = plane_names(spec.domain, angle)
         seed = derived_seed(spec.domain, spec.seed, index, "acquisition", angle)
         for phase in ("ED", "ES"):
             frame = acquire(patient, spec.domain, angle, phase, seed, spec.size)
@@ -118,7 +121,7 @@ def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
             store.append(frame.image, frame.mask, frame.sector, info)
 
 
-def _names(domain: str, angle: int) -> tuple[str, str]:
+def plane_names(domain: str, angle: int) -> tuple[str, str]:
     """View and study of a plane; a plane between the two standard ones goes by the nearer."""
     chambers = 4 if angle <= 45 else 2
     if DOMAINS[domain] is CAMUS:
