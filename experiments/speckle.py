@@ -46,7 +46,7 @@ class Texture:
     spacing: list[tuple[float, float]] = field(default_factory=list)
 
     def add(self, image: Array, inside: Array, spacing: tuple[float, float] | None = None, least: int = 150) -> None:
-        """Adds one frame: ``image`` uint8 ``[H, W]``, ``inside`` bool; fewer than ``least`` inner pixels are left out."""
+        """Adds one frame: ``image`` uint8 ``[H, W]``, ``inside`` bool; it needs ``least`` pixels or more."""
         core = cv2.erode(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
         if core.sum() < least:
             return
@@ -66,7 +66,7 @@ class Texture:
         for axis in (0, 1):
             for lag in range(LAGS):
                 first, second = (slice(None, -lag or None), slice(lag, None))
-                here, there = ((first, second) if axis == 0 else ((slice(None), first), (slice(None), second)))
+                here, there = (first, second) if axis == 0 else ((slice(None), first), (slice(None), second))
                 both = lit[here] & lit[there]
                 a, b = rest[here][both], rest[there][both]
                 self.products[axis, lag] += float(a @ b)

@@ -57,8 +57,7 @@ def test_rows_say_what_the_masks_are(tmp_path: Path) -> None:
     assert store.provenance["phantom"]["version"] == PHANTOM_VERSION
     assert store.provenance["phantom"]["masks"] == "oracle"
     assert store.command == (
-        "python -m tte_tee masks heart --source oracle --hearts 1 --seed 3 --size 48 --angles 15 75 "
-        "--out oracle-3-1.h5"
+        "python -m tte_tee masks heart --source oracle --hearts 1 --seed 3 --size 48 --angles 15 75 --out oracle-3-1.h5"
     )
 
 

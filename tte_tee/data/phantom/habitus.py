@@ -6,6 +6,7 @@ have none of it. Lengths in mm in the frame of the heart, levels in dB over the 
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -101,12 +102,13 @@ def dress(habitus: Habitus, heart: Heart, points: Array, tissue: Slice) -> Dress
     fluid = beyond & (_within(points, habitus.fluids) | (tissue.surface < PERICARDIUM_WIDTH + habitus.effusion))
     band = np.zeros(shape, bool)
     for ends in habitus.bands:
-        band |= _capsule(points, *_place(heart.rv, ends), 3.0)
+        start, end = _place(heart.rv, ends)
+        band |= _capsule(points, start, end, 3.0)
     lead = np.zeros(shape, bool)
     if len(habitus.lead):
         course = np.array([[0, 0, 0.8], [0, 0, 0.3], [0, 0, 0.3], [0, 0, 0.85]]) + habitus.lead * [1, 1, 0.3]
         course = np.concatenate([_place(heart.ra, course[:2]), _place(heart.rv, course[2:])])
-        for start, end in zip(course[:-1], course[1:], strict=True):
+        for start, end in pairwise(course):
             lead |= _capsule(points, start, end, 2.5)
     gain = _curve(habitus.depth_gain, shape[0])[:, None] + _curve(habitus.side_gain, shape[1])
     return Dressing(

@@ -103,9 +103,7 @@ def _append_heart(store: StoreWriter, spec: HeartMasks, index: int) -> None:
             store.append(np.zeros_like(mask), mask, inside, info)
 
 
-def _info(
-    spec: HeartMasks, index: int, angle: int, phase: str, spacing: tuple[float, float], seed: int
-) -> FrameInfo:
+def _info(spec: HeartMasks, index: int, angle: int, phase: str, spacing: tuple[float, float], seed: int) -> FrameInfo:
     """What the store says of one mask: the only place that knows which origin such frames have."""
     view, study = plane_names("tee", angle)
     patient = spec.patient(index)
