@@ -14,6 +14,7 @@ import numpy as np
 from tte_tee.data.phantom.anatomy import HeartShape
 from tte_tee.data.phantom.body import Array, Body
 from tte_tee.data.phantom.heart import PERICARDIUM_WIDTH, Heart, Slice, Tissue
+from tte_tee.data.phantom.probe import Plane
 
 KNOTS = 6
 
@@ -87,35 +88,36 @@ class Dressing:
     gain: Array
 
 
-def dress(habitus: Habitus, heart: Heart, points: Array, tissue: Slice) -> Dressing:
+def dress(habitus: Habitus, heart: Heart, plane: Plane, points: Array, tissue: Slice) -> Dressing:
     """Lays a patient's traits over a slice.
 
     Args:
         habitus: the traits.
         heart: at the phase shown.
+        plane: in which the samples lie.
         points: of the samples, ``[samples, beams, 3]``, mm.
         tissue: the heart asked at these points.
     """
     shape = tissue.tissue.shape
     right = (tissue.tissue == Tissue.RV) | (tissue.tissue == Tissue.RA)
     beyond = tissue.surface > PERICARDIUM_WIDTH
-    fluid = beyond & (_within(points, habitus.fluids) | (tissue.surface < PERICARDIUM_WIDTH + habitus.effusion))
+    fluid = beyond & (_within(plane, points, habitus.fluids) | (tissue.surface < PERICARDIUM_WIDTH + habitus.effusion))
     band = np.zeros(shape, bool)
     for ends in habitus.bands:
         start, end = _place(heart.rv, ends)
-        band |= _capsule(points, start, end, 3.0)
+        band |= _capsule(plane, points, start, end, 3.0)
     lead = np.zeros(shape, bool)
     if len(habitus.lead):
         course = np.array([[0, 0, 0.8], [0, 0, 0.3], [0, 0, 0.3], [0, 0, 0.85]]) + habitus.lead * [1, 1, 0.3]
         course = np.concatenate([_place(heart.ra, course[:2]), _place(heart.rv, course[2:])])
         for start, end in pairwise(course):
-            lead |= _capsule(points, start, end, 2.5)
+            lead |= _capsule(plane, points, start, end, 2.5)
     gain = _curve(habitus.depth_gain, shape[0])[:, None] + _curve(habitus.side_gain, shape[1])
     return Dressing(
         blood=np.where(right, np.float32(habitus.right_blood), np.float32(0)),
         trabecula=np.where(tissue.tissue == Tissue.RV, np.float32(habitus.trabecula), np.float32(0)),
         fluid=fluid,
-        fat=beyond & ~fluid & _within(points, habitus.fats),
+        fat=beyond & ~fluid & _within(plane, points, habitus.fats),
         band=band & (tissue.tissue == Tissue.RV),
         lead=lead & right,
         gain=gain,
@@ -142,15 +144,20 @@ def _place(body: Body, units: Array) -> Array:
     return body.base + (units * np.array([*body.radii, body.length])) @ body.frame
 
 
-def _within(points: Array, ellipsoids: Array) -> Array:
+def _within(plane: Plane, points: Array, ellipsoids: Array) -> Array:
     inside = np.zeros(points.shape[:-1], bool)
     for centre, radii in ellipsoids.astype(np.float32):
+        if abs(plane.height(centre)) > radii.max():
+            continue
         scaled = (points - centre) / radii
         inside |= np.einsum("...i,...i->...", scaled, scaled) < 1
     return inside
 
 
-def _capsule(points: Array, start: Array, end: Array, radius: float) -> Array:
+def _capsule(plane: Plane, points: Array, start: Array, end: Array, radius: float) -> Array:
+    ends = plane.height(start), plane.height(end)
+    if min(ends) > radius or max(ends) < -radius:
+        return np.zeros(points.shape[:-1], bool)
     axis = (end - start).astype(np.float32)
     offset = points - start.astype(np.float32)
     share = np.clip(offset @ axis / np.float32(axis @ axis + 1e-6), 0, 1)

@@ -71,6 +71,10 @@ class Plane:
         frame = np.stack([self.right, self.down]).astype(np.float32)
         return np.stack([right, down], axis=-1) @ frame + self.origin.astype(np.float32)
 
+    def height(self, point: Array) -> float:
+        """Signed distance of a point ``[3]`` from the plane, mm."""
+        return float((point - self.origin) @ np.cross(self.right, self.down))
+
 
 def transthoracic(heart: Heart, angle: float, rng: np.random.Generator) -> tuple[Plane, Sector]:
     """Apical window: the probe on the chest over the apex, looking up to the mitral ring.

@@ -148,7 +148,7 @@ def render(
     loss = _losses(tissue, scanner, radius, angle, still)
     coherent = _specular(tissue, scanner)
     if habitus is not None:
-        dressing = dress(habitus, heart, points, tissue)
+        dressing = dress(habitus, heart, plane, points, tissue)
         level, loss = _dressed(level, loss, tissue, scanner, habitus, dressing)
     envelope = _speckle(_amplitude(level), coherent, scanner, radius, angle, moving)
     envelope = _amplitude(loss) * envelope
