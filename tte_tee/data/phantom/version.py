@@ -9,7 +9,7 @@ must not meet in one comparison.
 """
 
 PHANTOM_VERSION = "1"
-REFERENCE = ""
+REFERENCE = "6d537bfe123c788b6b31ea05607914b4db5fade10744780cb55aa8bfad7d3f7c"
 """SHA-256 of the reference frames of this version."""
 
 
