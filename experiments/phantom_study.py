@@ -22,9 +22,10 @@ from segmenter import patient_dice, train_segmenter
 from speckle import ASSUMED_RANGE, Texture
 
 from tte_tee.data.phantom import PhantomSpec, write_phantom
-from tte_tee.data.phantom.frame import acquire, derived_seed, draw_patient, survey
+from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_patient, survey
 from tte_tee.data.phantom.heart import Tissue
 from tte_tee.data.phantom.version import stamp
+from tte_tee.data.pictures import colour_mask, contact_sheet, grey, write_png
 from tte_tee.data.store import EchoStore
 from tte_tee.synthesis.provenance import provenance
 
@@ -80,6 +81,8 @@ def texture(options: argparse.Namespace) -> dict:
     }
     if options.curves:
         curves(rows, options.curves)
+    if options.gallery:
+        gallery(options.gallery)
     summary = {domain: {s: t.summary() for s, t in textures.items()} for domain, textures in rows.items()}
     return {"assumed_range_db": ASSUMED_RANGE, "size": SIZE, "texture": summary}
 
@@ -155,8 +158,8 @@ def curves(rows: dict[str, dict[str, Texture]], path: Path) -> None:
                 one, drawn = rows[domain][structure], {"color": f"C{colour}", "linestyle": style}
                 if not one.means:
                     continue
-                grey = one.histogram.reshape(64, 4).sum(1) / one.histogram.sum()
-                line[0].plot(np.arange(64) * 4, grey, label=f"{structure}, {domain}", **drawn)
+                levels = one.histogram.reshape(64, 4).sum(1) / one.histogram.sum()
+                line[0].plot(np.arange(64) * 4, levels, label=f"{structure}, {domain}", **drawn)
                 line[1].plot(np.arange(-128, 128), one.residual / one.residual.sum(), **drawn)
                 for axis, alpha in ((0, 1.0), (1, 0.4)):
                     line[2].plot(one.correlation()[axis, :16], alpha=alpha, **drawn)
@@ -167,6 +170,20 @@ def curves(rows: dict[str, dict[str, Texture]], path: Path) -> None:
         line[1].set_xlim(-60, 60)
         line[0].legend(fontsize=7)
     figure.savefig(path, dpi=80)
+
+
+def gallery(path: Path) -> None:
+    """Five patients of each domain with their masks: ED four-chamber, ES four-chamber, ED two-chamber."""
+    rows = []
+    for domain in DOMAINS:
+        for index in range(5):
+            patient, row = draw_patient(domain, TEXTURE, index), []
+            for angle, phase in ((0, "ED"), (0, "ES"), (90, "ED")):
+                seed = derived_seed(domain, TEXTURE, index, "acquisition", angle)
+                frame = acquire(patient, domain, angle, phase, seed, 112)
+                row += [grey(frame.image), colour_mask(frame.mask, frame.sector, DOMAINS[domain])]
+            rows.append(row)
+    write_png(path, contact_sheet(rows, ["4C ED", "", "4C ES", "", "2C ED", ""], scale=1))
 
 
 def main() -> None:
@@ -182,6 +199,7 @@ def main() -> None:
             sub.add_argument("--cine", required=True, type=Path)
             sub.add_argument("--patients", type=int, default=80, help="CAMUS patients; half as many phantom ones")
             sub.add_argument("--curves", type=Path, help="where to draw the curves (PNG)")
+            sub.add_argument("--gallery", type=Path, help="where to draw phantom frames (PNG)")
         else:
             sub.add_argument("--work", required=True, type=Path, help="where the phantom stores go")
             sub.add_argument("--steps", type=int, default=1000)
