@@ -163,7 +163,7 @@ def curves(rows: dict[str, dict[str, Texture]], path: Path) -> None:
                 line[1].plot(np.arange(-128, 128), one.residual / one.residual.sum(), **drawn)
                 for axis, alpha in ((0, 1.0), (1, 0.4)):
                     line[2].plot(one.correlation()[axis, :16], alpha=alpha, **drawn)
-        titles = ("grey level", "grey less local mean", "autocorrelation, lag in pixels (faint: lateral)")
+        titles = ("grey level", "grey less local mean", "autocorrelation over pixels (faint: lateral)")
         for axis_, title in zip(line, titles, strict=True):
             axis_.set_title(f"{real} / {made}: {title}", fontsize=9)
         line[0].set_ylim(0, 0.25)
@@ -173,14 +173,14 @@ def curves(rows: dict[str, dict[str, Texture]], path: Path) -> None:
 
 
 def gallery(path: Path) -> None:
-    """Five patients of each domain with their masks: ED four-chamber, ES four-chamber, ED two-chamber."""
+    """Three patients of each domain with their masks: ED four-chamber, ES four-chamber, ED two-chamber."""
     rows = []
     for domain in DOMAINS:
-        for index in range(5):
+        for index in range(3):
             patient, row = draw_patient(domain, TEXTURE, index), []
             for angle, phase in ((0, "ED"), (0, "ES"), (90, "ED")):
                 seed = derived_seed(domain, TEXTURE, index, "acquisition", angle)
-                frame = acquire(patient, domain, angle, phase, seed, 112)
+                frame = acquire(patient, domain, angle, phase, seed, 96)
                 row += [grey(frame.image), colour_mask(frame.mask, frame.sector, DOMAINS[domain])]
             rows.append(row)
     write_png(path, contact_sheet(rows, ["4C ED", "", "4C ES", "", "2C ED", ""], scale=1))
