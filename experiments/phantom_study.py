@@ -3,12 +3,13 @@
     python experiments/phantom_study.py difficulty --work FOLDER --out difficulty.json
     python experiments/phantom_study.py camus --store CAMUS.h5 --work FOLDER --out camus.json
     python experiments/phantom_study.py texture --camus CAMUS224/train --cine TEE_CINE --out texture.json
+    python experiments/phantom_study.py populations --out populations.json
 
 ``difficulty`` trains segmenters on 20 TEE phantom patients (160 frames) and on 200, for as many
 steps, and asks both about 80 others. ``camus`` trains on TTE phantom alone and on CAMUS, and
 asks both about real validation patients. ``texture`` measures grey levels, envelope and
-correlation lengths of phantom and real frames (see ``speckle.py``). All three use tuning seeds,
-none of which is a cohort's.
+correlation lengths of phantom and real frames (see ``speckle.py``). ``populations`` compares
+areas of patients with those of the masks without frames. All use tuning seeds, no cohort's.
 """
 
 import argparse
@@ -21,9 +22,21 @@ import numpy as np
 from segmenter import patient_dice, train_segmenter
 from speckle import ASSUMED_RANGE, Texture
 
+from tte_tee.anatomy import TEE
 from tte_tee.data.phantom import PhantomSpec, write_phantom
-from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_patient, survey
+from tte_tee.data.phantom.frame import (
+    DOMAINS,
+    PATIENTS,
+    Patient,
+    acquire,
+    derived_seed,
+    draw_heart,
+    draw_patient,
+    survey,
+    trace,
+)
 from tte_tee.data.phantom.heart import Tissue
+from tte_tee.data.phantom.masks import SOURCES
 from tte_tee.data.phantom.version import stamp
 from tte_tee.data.pictures import colour_mask, contact_sheet, grey, write_png
 from tte_tee.data.store import EchoStore
@@ -85,6 +98,31 @@ def texture(options: argparse.Namespace) -> dict:
         gallery(options.gallery)
     summary = {domain: {s: t.summary() for s, t in textures.items()} for domain, textures in rows.items()}
     return {"assumed_range_db": ASSUMED_RANGE, "size": SIZE, "texture": summary}
+
+
+def populations(options: argparse.Namespace) -> dict:
+    """Area in the sector at ME4C ED, mm2: patients, and the masks of oracle and atlas."""
+    areas = {"patients": [_areas("tee", PATIENTS["tee"], i) for i in range(options.hearts)]}
+    for source, population in SOURCES.items():
+        areas[source] = [_areas(source, population, i) for i in range(options.hearts)]
+    rows = {name: np.array(values) for name, values in areas.items()}
+    return {
+        "area_mm2": {
+            name: {
+                structure: {"mean": round(float(column.mean())), "sd": round(float(column.std(ddof=1)))}
+                for structure, column in zip(TEE.structures, values.T, strict=True)
+            }
+            for name, values in rows.items()
+        }
+    }
+
+
+def _areas(domain: str, population: str, index: int) -> list[float]:
+    shape = draw_heart(domain, TEXTURE, index, population)
+    plane, sector, _ = survey(Patient(shape), "tee", 0, derived_seed(domain, TEXTURE, index, "acquisition", 0))
+    mask, _ = trace(shape.at("ED"), plane, sector, TEE, 128)
+    pixel = float(np.prod(sector.spacing(128)))
+    return [float((mask == label).sum()) * pixel for label in TEE.ids.values()]
 
 
 def _read(path: Path) -> np.ndarray:
@@ -190,7 +228,7 @@ def main() -> None:
     """Runs one study and writes it as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     studies = parser.add_subparsers(required=True)
-    for study in (difficulty, camus, texture):
+    for study in (difficulty, camus, texture, populations):
         sub = studies.add_parser(study.__name__, help=study.__doc__)
         sub.set_defaults(study=study)
         sub.add_argument("--out", required=True, type=Path)
@@ -200,6 +238,8 @@ def main() -> None:
             sub.add_argument("--patients", type=int, default=80, help="CAMUS patients; half as many phantom ones")
             sub.add_argument("--curves", type=Path, help="where to draw the curves (PNG)")
             sub.add_argument("--gallery", type=Path, help="where to draw phantom frames (PNG)")
+        elif study is populations:
+            sub.add_argument("--hearts", type=int, default=300)
         else:
             sub.add_argument("--work", required=True, type=Path, help="where the phantom stores go")
             sub.add_argument("--steps", type=int, default=1000)
