@@ -14,7 +14,13 @@ from tte_tee.data.store import EchoStore
 
 
 def train_segmenter(
-    store: EchoStore, steps: int, *, split: str | None = "train", seed: int = 0, augment: bool = False
+    store: EchoStore,
+    steps: int,
+    *,
+    split: str | None = "train",
+    seed: int = 0,
+    augment: bool = False,
+    half: bool = False,
 ) -> nn.Module:
     """A MONAI BasicUNet (AdamW, cosine from 2e-3, Dice and cross-entropy, batches of 16), grey levels in [-1, 1].
 
@@ -24,6 +30,7 @@ def train_segmenter(
         split: whose frames; all of them if None.
         seed: of weights, order and augmentation.
         augment: see :func:`augmented`.
+        half: whether the network is run in bfloat16 (a quarter less CPU time).
     """
     torch.manual_seed(seed)
     classes = len(store.label_space.structures) + 1
@@ -39,7 +46,9 @@ def train_segmenter(
         if augment:
             image, mask = augmented(image, mask)
         optimizer.zero_grad()
-        loss(net(image), mask[:, None]).backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            logits = net(image)
+        loss(logits.float(), mask[:, None]).backward()
         optimizer.step()
         schedule.step()
     return net.eval()
