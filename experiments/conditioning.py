@@ -12,49 +12,17 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
-from monai.losses import DiceCELoss
-from monai.metrics import compute_dice
-from monai.networks.nets import BasicUNet
-from torch import Tensor, nn
-from torch.nn import functional as F
+from segmenter import fidelity, train_segmenter
+from torch import Tensor
 from torch.utils.data import default_collate
 
 from tte_tee.anatomy.maskr2 import identity
 from tte_tee.data.datamodule import FrameDataset
-from tte_tee.data.mixing import FrameStream
 from tte_tee.data.store import EchoStore
 from tte_tee.models.folders import load_base
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.frames import Sampling, draw_frames
 from tte_tee.synthesis.provenance import provenance
-
-
-def train_segmenter(store: EchoStore, steps: int) -> nn.Module:
-    """A MONAI BasicUNet on the store's training frames, grey levels in [-1, 1]."""
-    torch.manual_seed(0)
-    classes = len(store.label_space.structures) + 1
-    net = BasicUNet(2, 1, classes, features=(16, 16, 32, 64, 128, 16))
-    loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
-    optimizer = torch.optim.AdamW(net.parameters(), 2e-3)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    data, batch_size = FrameDataset(store), 16
-    stream = iter(FrameStream(store.indices(split="train"), seed=0, batch_size=batch_size, steps=steps))
-    for _ in range(steps):
-        batch = default_collate([data[next(stream)] for _ in range(batch_size)])
-        optimizer.zero_grad()
-        loss(net(batch["image"]), batch["mask"][:, None]).backward()
-        optimizer.step()
-        schedule.step()
-    return net.eval()
-
-
-@torch.no_grad()
-def fidelity(net: nn.Module, frames: Tensor, masks: Tensor) -> Tensor:
-    """Dice ``[B, structures]`` of what the segmenter finds in frames ``[B, 1, H, W]`` against masks ``[B, H, W]``."""
-    logits = net(frames)
-    found, asked = (F.one_hot(m, logits.shape[1]).movedim(-1, 1) for m in (logits.argmax(1), masks))
-    return compute_dice(found, asked, include_background=False, ignore_empty=True)
 
 
 def drawn_frames(base: str, store: EchoStore, batch: dict[str, Tensor]) -> Tensor:

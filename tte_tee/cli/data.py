@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from tte_tee.cli import curate
 from tte_tee.cli.parser import Parser
+from tte_tee.errors import UserError
 
 _PACK = """Turns the images and masks of a folder into one echo store (HDF5).
 
@@ -23,7 +25,8 @@ No download and no patient: what the pipeline is tried and tested on. The same s
 same store. Domain tte looks through the chest, tee through the oesophagus."""
 
 _PHANTOM_EXAMPLE = """example:
-  python -m tte_tee data phantom --domain tee --patients 8 --seed 1 --angles 30 60 --out data/packed/tee.h5"""
+  python -m tte_tee data phantom --domain tee --patients 8 --seed 1 --angles 30 60 --out data/packed/tee.h5
+  python -m tte_tee data phantom --cohort adaptation --out data/packed/adaptation.h5"""
 
 
 def main(argv: list[str]) -> None:
@@ -39,10 +42,7 @@ def main(argv: list[str]) -> None:
     elif args.command == "pack":
         _pack(args)
     else:
-        from tte_tee.data.phantom import PhantomSpec, write_phantom
-
-        given = {name: value for name, value in vars(args).items() if name not in ("command", "out")}
-        write_phantom(PhantomSpec(**given), args.out, progress=True)
+        _phantom(args)
 
 
 def _count(text: str) -> int:
@@ -50,6 +50,21 @@ def _count(text: str) -> int:
     if (count := int(text)) < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return count
+
+
+def _phantom(args: argparse.Namespace) -> None:
+    from tte_tee.data.phantom import PhantomSpec, study_spec, write_phantom
+
+    given = {name: value for name, value in vars(args).items() if name not in ("command", "out", "cohort")}
+    if "cohort" in args:
+        if fixed := set(given) - {"size"}:
+            raise UserError(f"--cohort says all but --size and --out; leave out --{', --'.join(sorted(fixed))}")
+        spec = replace(study_spec(args.cohort), **given)
+    else:
+        if missing := {"domain", "patients"} - set(given):
+            raise UserError(f"give --{' and --'.join(sorted(missing))}, or a --cohort of the study")
+        spec = PhantomSpec(**given)
+    write_phantom(spec, args.out, progress=True)
 
 
 def _pack(args: argparse.Namespace) -> None:
@@ -97,10 +112,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_PHANTOM_EXAMPLE,
         formatter_class=keep,
     )
-    phantom.add_argument("--domain", choices=("tte", "tee"), required=True, help="where the probe stands")
-    phantom.add_argument("--patients", type=int, required=True, metavar="N", help="number of patients")
     # What is not given stays out of the namespace: PhantomSpec holds the defaults.
     option = partial(phantom.add_argument, default=argparse.SUPPRESS)
+    option("--cohort", metavar="NAME", help="a cohort of the study: base, adaptation, pool, test or confirmatory")
+    option("--domain", choices=("tte", "tee"), help="without --cohort: where the probe stands")
+    option("--patients", type=int, metavar="N", help="without --cohort: number of patients")
     option("--seed", type=int, metavar="S", help="decides every draw (default: 0)")
     option("--size", type=int, metavar="PIXELS", help="height and width (default: 64)")
     option("--angles", type=int, nargs="+", metavar="DEG", help="TEE only: more planes, between 0 and 90 degrees")

@@ -3,6 +3,7 @@
 import argparse
 import shlex
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,17 @@ _SAMPLE_EXAMPLE = """example:
       --masks data/packed/ssm.h5 --out synthetic.h5"""
 
 
+_HEART = """Slices 3D hearts at the transoesophageal planes into one echo store of masks (HDF5).
+
+Source atlas draws hearts from a population whose shapes are distributed otherwise than those of the
+phantom's patients; it stands in for a statistical shape model of the whole heart. Source oracle draws
+them from the patients' own population, which nobody has in earnest: a bound, never a result.
+Images are black: 'synthesize' makes frames of the masks."""
+
+_HEART_EXAMPLE = """example:
+  python -m tte_tee masks heart --source atlas --hearts 100 --seed 1 --out data/packed/atlas.h5"""
+
+
 def main(words: list[str]) -> None:
     """Runs one of the commands on masks.
 
@@ -55,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_fit(commands)
     _add_sample(commands)
+    _add_heart(commands)
     return parser
 
 
@@ -138,3 +151,25 @@ def _sample(args: argparse.Namespace, command: str) -> None:
         table.add_row(view, str(tally.accepted), str(tally.rejected.total()), why or "-")
     Console().print(table)
     print(f"{args.count} masks left in {args.out}")
+
+
+def _add_heart(commands: Commands) -> None:
+    parser = _add(commands, "heart", _heart, "slice 3D hearts of a population", _HEART, _HEART_EXAMPLE)
+    parser.add_argument("--source", choices=("atlas", "oracle"), required=True, help="population of the hearts")
+    parser.add_argument("--hearts", type=int, required=True, metavar="N", help="how many")
+    # What is not given stays out of the namespace: HeartMasks holds the defaults.
+    option = partial(parser.add_argument, default=argparse.SUPPRESS)
+    option("--seed", type=int, metavar="S", help="decides every heart (default: 0)")
+    option("--size", type=int, metavar="PIXELS", help="height and width (default: 64)")
+    option("--angles", type=int, nargs="+", metavar="DEG", help="more planes, between 0 and 90 degrees")
+    parser.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write, or to replace")
+
+
+def _heart(args: argparse.Namespace, command: str) -> None:
+    from tte_tee.data.phantom import HeartMasks, write_heart_masks
+
+    given = {name: value for name, value in vars(args).items() if name not in ("command", "run", "out")}
+    if "angles" in given:
+        given["angles"] = tuple(given["angles"])
+    write_heart_masks(HeartMasks(**given), args.out, progress=True)
+    print(f"masks left in {args.out}")

@@ -6,11 +6,8 @@ import numpy as np
 
 from tte_tee.data.phantom.body import Array, Body, Valve
 from tte_tee.data.phantom.heart import Heart
-
-
-def _normal(rng: np.random.Generator, mean: float, spread: float) -> float:
-    """A draw that never leaves 2.2 spreads, so that no heart falls apart."""
-    return mean + spread * float(np.clip(rng.standard_normal(), -2.2, 2.2))
+from tte_tee.data.phantom.population import POPULATIONS
+from tte_tee.data.phantom.population import normal as _normal
 
 
 def _opening(rng: np.random.Generator) -> float:
@@ -78,24 +75,25 @@ class HeartShape:
     papillary: Array
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> "HeartShape":
-        """One heart; failing ones are larger, hypertrophied ones thicker."""
-        size = _normal(rng, 1.0, 0.08)
-        ejection = float(np.clip(_normal(rng, 0.53, 0.12), 0.2, 0.72))
-        dilation = 1 + 0.5 * max(0.0, 0.5 - ejection) + _normal(rng, 0, 0.05)
+    def draw(cls, rng: np.random.Generator, population: str = "patients") -> "HeartShape":
+        """One heart of :data:`POPULATIONS`; failing ones are larger, hypertrophied ones thicker."""
+        of = POPULATIONS[population]
+        size = _normal(rng, *of.size)
+        ejection = float(np.clip(_normal(rng, *of.ejection), 0.2, 0.72))
+        dilation = 1 + 0.5 * max(0.0, 0.5 - ejection) + _normal(rng, *of.dilation)
         radius = 24.0 * size * dilation
-        thickness = 11.5 * size * _normal(rng, 1.0, 0.14)
-        lean = _normal(rng, 0.8, 0.18)
+        thickness = of.thickness[0] * size * _normal(rng, 1.0, of.thickness[1])
+        lean = _normal(rng, *of.rv_lean)
         return cls(
-            lv_length=_normal(rng, 84, 5) * size,
+            lv_length=_normal(rng, *of.lv_length) * size,
             lv_radii=(radius * _normal(rng, 1, 0.05), radius * _normal(rng, 1, 0.05)),
             lv_waist=float(rng.uniform(0.28, 0.45)),
             lv_mouth=float(rng.uniform(0.68, 0.86)),
             lv_power=float(rng.uniform(1.9, 2.5)),
-            lv_bend=(_normal(rng, -2, 5), _normal(rng, 0, 5)),
-            lv_lobes=rng.normal(0, 0.035, (2, 2)),
-            septal=thickness * _normal(rng, 1.0, 0.1),
-            lateral=thickness * _normal(rng, 0.95, 0.1),
+            lv_bend=(_normal(rng, *of.lv_bend), _normal(rng, 0, of.lv_bend[1])),
+            lv_lobes=rng.normal(0, 0.035 * of.lobes, (2, 2)),
+            septal=thickness * _normal(rng, *of.septal),
+            lateral=thickness * _normal(rng, *of.lateral),
             apical=float(rng.uniform(0.55, 0.9)),
             right_wall=float(rng.uniform(3, 5)),
             ejection=ejection,
@@ -103,21 +101,23 @@ class HeartShape:
             right_ejection=float(np.clip(0.2 + 0.5 * ejection + _normal(rng, 0, 0.05), 0.25, 0.6)),
             right_descent=float(rng.uniform(10, 20)) * min(1.0, 0.4 + ejection),
             ring_tilt=(_normal(rng, 0.05, 0.1), _normal(rng, 0, 0.1)),
-            la=np.array([_normal(rng, 45, 6), _normal(rng, 20.5, 2.5), _normal(rng, 20.5, 2.5), 0, 0]) * size
+            la=np.array([_normal(rng, *of.la_length), _normal(rng, *of.la_radius), _normal(rng, *of.la_radius), 0, 0])
+            * size
             + np.array([0, 0, 0, _normal(rng, -0.02, 0.1), _normal(rng, 0, 0.08)]),
-            ra=np.array([_normal(rng, 47, 5), _normal(rng, 22, 2.5), _normal(rng, 22, 2.5), 0, 0]) * size
+            ra=np.array([_normal(rng, *of.ra_length), _normal(rng, *of.ra_radius), _normal(rng, *of.ra_radius), 0, 0])
+            * size
             + np.array([0, 0, 0, _normal(rng, -0.05, 0.1), _normal(rng, 0, 0.1)]),
-            atrial_lobes=rng.normal(0, 0.04, (2, 2, 2)),
+            atrial_lobes=rng.normal(0, 0.04 * of.lobes, (2, 2, 2)),
             rv=np.array(
                 [
-                    _normal(rng, 0.84, 0.05),
-                    _normal(rng, 21, 2.5) * size,
-                    _normal(rng, 30, 3) * size,
-                    _normal(rng, 0.62, 0.1),
+                    _normal(rng, *of.rv_length),
+                    _normal(rng, *of.rv_across) * size,
+                    _normal(rng, *of.rv_deep) * size,
+                    _normal(rng, *of.rv_gap),
                     lean,
                 ]
             ),
-            rv_lobes=rng.normal(0, 0.04, (2, 2)),
+            rv_lobes=rng.normal(0, 0.04 * of.lobes, (2, 2)),
             offset=float(rng.uniform(3, 9)),
             tents=(float(rng.uniform(0.5, 5)), float(rng.uniform(0.5, 5))),
             openings=(_opening(rng), _opening(rng)),

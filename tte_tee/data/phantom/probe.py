@@ -71,6 +71,10 @@ class Plane:
         frame = np.stack([self.right, self.down]).astype(np.float32)
         return np.stack([right, down], axis=-1) @ frame + self.origin.astype(np.float32)
 
+    def height(self, point: Array) -> float:
+        """Signed distance of a point ``[3]`` from the plane, mm."""
+        return float((point - self.origin) @ np.cross(self.right, self.down))
+
 
 def transthoracic(heart: Heart, angle: float, rng: np.random.Generator) -> tuple[Plane, Sector]:
     """Apical window: the probe on the chest over the apex, looking up to the mitral ring.
@@ -104,12 +108,13 @@ def transoesophageal(heart: Heart, angle: float, rng: np.random.Generator) -> tu
     turned = _direction(angle + rng.normal(0, 4))
     across = np.cross([0, 0, 1.0], turned)
     four = np.cos(np.deg2rad(angle))
-    origin = heart.la.tip() + np.array([0, 0, -rng.uniform(1, 6)])
-    origin = origin + turned * rng.normal(-6 * four, 5) + across * rng.normal(0, 3)
-    aim = heart.lv.tip() + turned * rng.normal(-15 * four, 7) + across * rng.normal(0, 4)
+    origin = heart.la.tip() + np.array([0, 0, -rng.uniform(3, 10)])
+    # Toward the atrial septum, so that the right heart is in the sector.
+    origin = origin + turned * rng.normal(-12 * four, 5) + across * rng.normal(0, 3)
+    aim = heart.lv.tip() + turned * rng.normal(-20 * four, 7) + across * rng.normal(0, 4)
     reach = float(np.linalg.norm(heart.lv.tip() - origin)) + heart.septal
     depth = float(np.clip(reach * rng.uniform(0.95, 1.15), 120, 165))
-    sector = Sector(depth, float(np.deg2rad(rng.uniform(33, 46))), float(rng.uniform(0.5, 2)))
+    sector = Sector(depth, float(np.deg2rad(rng.uniform(38, 48))), float(rng.uniform(0.5, 2)))
     return _plane(origin, aim, turned), sector
 
 

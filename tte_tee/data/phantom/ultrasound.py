@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from tte_tee.data.phantom.body import Array
+from tte_tee.data.phantom.habitus import Dressing, Habitus, dress
 from tte_tee.data.phantom.heart import BLOOD_FROM, Heart, Slice, Tissue
 from tte_tee.data.phantom.probe import Plane, Sector
 
@@ -81,6 +82,19 @@ class Scanner:
         low, high = np.array([_RANGES[domain][field.name] for field in fields(cls)]).T
         return cls(*rng.uniform(low, high).tolist())
 
+    @classmethod
+    def mixed(cls, domain: str, patient: Array, rng: np.random.Generator) -> "Scanner":
+        """Settings that a patient mostly keeps from plane to plane.
+
+        Args:
+            domain: whose ranges.
+            patient: share of each range that this patient keeps to, ``[settings]`` in 0-1.
+            rng: draws how far this plane departs from it.
+        """
+        low, high = np.array([_RANGES[domain][field.name] for field in fields(cls)]).T
+        share = 0.85 * patient + 0.15 * rng.uniform(0, 1, len(low))
+        return cls(*(low + (high - low) * share).tolist())
+
 
 _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "tte": {
@@ -92,17 +106,26 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "gain": (-7, 6), "dynamic_range": (42, 56), "gamma": (0.95, 1.3),
     },
     "tee": {
-        "axial": (0.5, 0.8), "lateral": (0.8, 1.3), "focus": (50, 90), "blood": (-33, -20),
-        "pericardium": (4, 10), "fibrous": (0, 5), "leaflet": (3, 8), "outside": (-13, -2), "lung": (4, 16),
-        "far": (3, 16), "trabecula": (0.8, 3.0), "patch": (2.5, 4.5), "specular": (3, 12), "anisotropy": (3, 11),
-        "attenuation": (0.2, 0.9), "clutter": (2, 10), "clutter_reach": (2.5, 6), "haze": (-40, -29),
-        "side_lobes": (-36, -27), "shadow": (2, 7), "dropout": (6, 18), "edge": (0, 20), "noise": (-37, -27),
-        "gain": (-12, 2), "dynamic_range": (40, 52), "gamma": (0.9, 1.25),
+        "axial": (0.6, 1.2), "lateral": (1.0, 2.2), "focus": (40, 100), "blood": (-37, -16),
+        "pericardium": (-4, 9), "fibrous": (0, 5), "leaflet": (-4, 8), "outside": (-18, 1), "lung": (0, 16),
+        "far": (-4, 16), "trabecula": (0.8, 3.0), "patch": (2.5, 5.5), "specular": (0, 12), "anisotropy": (3, 14),
+        "attenuation": (0.1, 1.2), "clutter": (2, 12), "clutter_reach": (2.5, 10), "haze": (-40, -18),
+        "side_lobes": (-36, -22), "shadow": (2, 9), "dropout": (6, 24), "edge": (0, 20), "noise": (-37, -20),
+        "gain": (-10, 10), "dynamic_range": (36, 60), "gamma": (0.8, 1.4),
     },
 }  # fmt: skip
 
 
-def render(heart: Heart, plane: Plane, sector: Sector, scanner: Scanner, size: int, window: int, speckle: int) -> Array:
+def render(
+    heart: Heart,
+    plane: Plane,
+    sector: Sector,
+    scanner: Scanner,
+    size: int,
+    window: int,
+    speckle: int,
+    habitus: Habitus | None = None,
+) -> Array:
     """One picture, uint8 ``[size, size]``; what lies outside the sector is for the caller to clear.
 
     Args:
@@ -113,15 +136,20 @@ def render(heart: Heart, plane: Plane, sector: Sector, scanner: Scanner, size: i
         size: pixels per side.
         window: seed of what stays still during an acquisition: shadows, dropout, haze.
         speckle: seed of what changes from frame to frame: scatterers and noise.
+        habitus: the patient's traits, if the pictures of this domain have any.
     """
     samples, beams = max(192, 3 * size // 2), max(96, size)
     radius, angle = sector.beams(samples, beams)
     right, down = radius[:, None] * np.sin(angle), radius[:, None] * np.cos(angle)
-    tissue = heart.slice(plane.points(right, down))
+    points = plane.points(right, down)
+    tissue = heart.slice(points)
     still, moving = np.random.default_rng(window), np.random.default_rng(speckle)
     level = _levels(tissue, scanner, radius, angle, moving)
     loss = _losses(tissue, scanner, radius, angle, still)
     coherent = _specular(tissue, scanner)
+    if habitus is not None:
+        dressing = dress(habitus, heart, plane, points, tissue)
+        level, loss = _dressed(level, loss, tissue, scanner, habitus, dressing)
     envelope = _speckle(_amplitude(level), coherent, scanner, radius, angle, moving)
     envelope = _amplitude(loss) * envelope
     envelope = _add_clutter(envelope, scanner, radius, angle, still, moving)
@@ -171,6 +199,26 @@ def _levels(tissue: Slice, scanner: Scanner, radius: Array, angle: Array, rng: n
     level = np.where(solid, level, level - (scanner.blood + 5) * ragged)
     level = np.where(tissue.muscle, np.float32(-4) + patches, level)
     return np.where(tissue.leaflet, np.float32(scanner.leaflet) + 1.5 * patches, level).astype(np.float32)
+
+
+def _dressed(
+    level: Array, loss: Array, tissue: Slice, scanner: Scanner, habitus: Habitus, dressing: Dressing
+) -> tuple[Array, Array]:
+    """Level and loss of every sample under a patient's traits, dB."""
+    names = tissue.tissue
+    free = ~tissue.leaflet & ~tissue.muscle
+    level = level + dressing.blood * free
+    level = level + (names == Tissue.RIGHT_WALL) * np.float32(habitus.right_wall)
+    level = level + (names == Tissue.FIBROUS) * np.float32(habitus.septa)
+    reach = np.maximum(dressing.trabecula, np.float32(0.1))
+    ragged = np.exp(np.minimum(tissue.wall, 0) / reach) * (dressing.trabecula > 0) * free
+    level = np.where(ragged > 0.05, np.maximum(level, scanner.blood * (1 - ragged) - 4 * ragged), level)
+    level = np.where(dressing.fluid, np.float32(scanner.blood), level)
+    level = np.where(dressing.fat, level + np.float32(9), level)
+    level = np.where(dressing.band, np.float32(-2), level)
+    level = np.where(dressing.lead, np.float32(11), level)
+    behind = np.minimum(np.cumsum(dressing.lead, axis=0), 6) * (~dressing.lead)
+    return level.astype(np.float32), (loss + dressing.gain - 2 * behind).astype(np.float32)
 
 
 def _specular(tissue: Slice, scanner: Scanner) -> Array:

@@ -1,5 +1,6 @@
 """A whole phantom store: patients, views and phases, split by patient."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -7,10 +8,19 @@ from pathlib import Path
 from rich.progress import track
 
 from tte_tee.anatomy import CAMUS
-from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_heart
-from tte_tee.data.store import FrameInfo, StoreWriter
+from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_patient
+from tte_tee.data.phantom.version import stamp
+from tte_tee.data.store import HELD_OUT, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 
+COHORT_OF = {
+    ("tte", 1): "base",
+    ("tee", 11): "adaptation",
+    ("tee", 12): "pool",
+    ("tee", 13): "test",
+    ("tee", 14): "confirmatory",
+}
+"""(domain, seed) -> the cohort that all its hearts are in; those of other seeds are in none."""
 LICENCE = "CC0-1.0 (synthetic)"
 MINIMUM_SIZE, MAXIMUM_SIZE = 16, 4096
 
@@ -60,8 +70,15 @@ class PhantomSpec:
                 f"phantom: val {self.val} and test {self.test}; use shares of 0 or more that leave some for train"
             )
 
+    @property
+    def cohort(self) -> str:
+        """Cohort of every patient."""
+        return COHORT_OF.get((self.domain, self.seed), "none")
+
     def split(self, index: int) -> str:
-        """Split of patient ``index``."""
+        """Split of patient ``index``; held-out cohorts are for testing alone."""
+        if self.cohort in HELD_OUT:
+            return "test"
         val, test = (int(self.patients * share + 0.5) for share in (self.val, self.test))
         if index >= self.patients - test:
             return "test"
@@ -92,18 +109,19 @@ def write_phantom(spec: PhantomSpec, path: str | Path, *, progress: bool = False
     patients: Iterator[int] | range = range(spec.patients)
     if progress:
         patients = iter(track(patients, description=f"{spec.domain} phantom"))
-    with StoreWriter(path, DOMAINS[spec.domain], licence=LICENCE, command=spec.command(path.name)) as store:
+    command, provenance = spec.command(path.name), json.dumps({"phantom": stamp()})
+    with StoreWriter(path, DOMAINS[spec.domain], licence=LICENCE, command=command, provenance=provenance) as store:
         for index in patients:
             _append_patient(store, spec, index)
 
 
 def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
-    shape = draw_heart(spec.domain, spec.seed, index)
+    patient = draw_patient(spec.domain, spec.seed, index)
     for angle in (0, *sorted(spec.angles), 90):
-        view, study = _names(spec.domain, angle)
+        view, study = plane_names(spec.domain, angle)
         seed = derived_seed(spec.domain, spec.seed, index, "acquisition", angle)
         for phase in ("ED", "ES"):
-            frame = acquire(shape, spec.domain, angle, phase, seed, spec.size)
+            frame = acquire(patient, spec.domain, angle, phase, seed, spec.size)
             info = FrameInfo(
                 key=f"{spec.patient(index)}/{view if angle in (0, 90) else study}/{phase}",
                 patient=spec.patient(index),
@@ -111,6 +129,7 @@ def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
                 split=spec.split(index),
                 origin="phantom",
                 mask_source="phantom",
+                cohort=spec.cohort,
                 study=study,
                 phase=phase,
                 spacing=frame.spacing,
@@ -119,7 +138,7 @@ def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
             store.append(frame.image, frame.mask, frame.sector, info)
 
 
-def _names(domain: str, angle: int) -> tuple[str, str]:
+def plane_names(domain: str, angle: int) -> tuple[str, str]:
     """View and study of a plane; a plane between the two standard ones goes by the nearer."""
     chambers = 4 if angle <= 45 else 2
     if DOMAINS[domain] is CAMUS:

@@ -1,0 +1,18 @@
+"""The version of the phantom: which pixels a spec stands for.
+
+The phantom is frozen: results are comparable only while the same spec gives the same frames.
+``tests/data/phantom_reference.npz`` holds frames of both domains, and a test compares them with
+what the code draws. Whoever changes a pixel on purpose raises :data:`PHANTOM_VERSION`, runs
+``python experiments/phantom_reference.py``, copies the hash it prints to :data:`REFERENCE`, and
+publishes the difficulty anew (``experiments/results/phantom_frozen``). Stores of two versions
+must not meet in one comparison.
+"""
+
+PHANTOM_VERSION = "1"
+REFERENCE = "6d537bfe123c788b6b31ea05607914b4db5fade10744780cb55aa8bfad7d3f7c"
+"""SHA-256 of the reference frames of this version."""
+
+
+def stamp() -> dict[str, str]:
+    """What a phantom store records of the phantom that made it."""
+    return {"version": PHANTOM_VERSION, "reference": REFERENCE}
