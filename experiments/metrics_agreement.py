@@ -166,7 +166,9 @@ def empties() -> dict[str, dict[str, float | str]]:
         assert case.case == name
         row = {**{f"ours {score}": getattr(case, score) for score in SCORES}, **answers}
         # JSON knows neither NaN nor infinity.
-        rows[name] = {key: value if value in (0, "raises") or np.isfinite(value) else str(value) for key, value in row.items()}
+        rows[name] = {
+            key: value if value in (0, "raises") or np.isfinite(value) else str(value) for key, value in row.items()
+        }
     return rows
 
 

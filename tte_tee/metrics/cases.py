@@ -104,18 +104,29 @@ def score_frame(pair: Pair, label_space: LabelSpace, structures: Sequence[str] |
 
 def _score(pair: Pair, structure: str, label: int, grid: Grid) -> Case:
     found, truth = pair.found == label, pair.truth == label
-    sizes = [int(np.count_nonzero(region)) for region in (found, truth, found & truth)]
-    case = {(True, True): FOUND, (False, True): MISSED, (True, False): INVENTED, (False, False): BOTH_EMPTY}[
-        sizes[0] > 0, sizes[1] > 0
-    ]
-    scores = {}
-    if case == FOUND:
-        surfaces = surface_scores(found, truth, grid)
-        scores = {"dice": 2 * sizes[2] / (sizes[0] + sizes[1]), **surfaces._asdict()}
-    elif case != BOTH_EMPTY:
+    ours, theirs, common = (int(np.count_nonzero(region)) for region in (found, truth, found & truth))
+    scores: dict[str, float] = {}
+    if ours and theirs:
+        case = FOUND
+        scores = {"dice": 2 * common / (ours + theirs), **surface_scores(found, truth, grid)._asdict()}
+    elif ours or theirs:
+        case = INVENTED if ours else MISSED
         scores = {**dict.fromkeys(SHARES, 0.0), **dict.fromkeys(DISTANCES, grid.diagonal)}
+    else:
+        case = BOTH_EMPTY
     return Case(
-        pair.key, pair.patient, pair.view, pair.phase, structure, case, *sizes, grid.diagonal, grid.tolerance, **scores
+        key=pair.key,
+        patient=pair.patient,
+        view=pair.view,
+        phase=pair.phase,
+        structure=structure,
+        case=case,
+        found_pixels=ours,
+        truth_pixels=theirs,
+        common_pixels=common,
+        diagonal=grid.diagonal,
+        tolerance=grid.tolerance,
+        **scores,
     )
 
 

@@ -146,8 +146,8 @@ def disc_volume(lv: np.ndarray, axis: LongAxis, grid: Grid) -> float:
 
     The long axis is cut into 20 discs of equal height; each has the width of the LV across the axis for a
     diameter: V = sum of pi / 4 d² L / 20 (modified Simpson's rule from one plane; Folland et al., Circulation
-    60(4), 1979; Lang et al., JASE 28(1), 2015, Table 1). Widths come from the mask interpolated linearly, as
-    on small frames a disc is no higher than a pixel or two.
+    60(4), 1979; Lang et al., JASE 28(1), 2015, Table 1). Widths run to where the
+    mask, interpolated linearly, falls to a half: on small frames a disc is no higher than a pixel or two.
 
     Args:
         lv: bool ``[H, W]``.
@@ -158,7 +158,8 @@ def disc_volume(lv: np.ndarray, axis: LongAxis, grid: Grid) -> float:
     across = np.array([-along[1], along[0]]) / axis.length
     heights = (np.arange(DISCS * _LINES) + 0.5) / (DISCS * _LINES)
     ray = min(grid.step) / 4
-    offsets = np.arange(-axis.length, axis.length + ray, ray)
+    reach = int(np.ceil(axis.length / ray))  # no point of the LV is farther from the base than the apex
+    offsets = (np.arange(-reach, reach) + 0.5) * ray
     points = base + heights[:, None, None] * along + offsets[None, :, None] * across
     inside = ndimage.map_coordinates(
         largest_part(lv).astype(float), np.moveaxis(points / grid.step, -1, 0), order=1, mode="constant"

@@ -123,7 +123,9 @@ class SegmentationResult:
             str(patient): {
                 **{name: _plain(scores[name]) for name in OVER_STRUCTURES},
                 "structures": {
-                    structure: {metric: float(self.structure_scores.loc[patient, structure][metric]) for metric in METRICS}
+                    structure: {
+                        metric: float(self.structure_scores.loc[patient, structure][metric]) for metric in METRICS
+                    }
                     for structure in self.structures
                     if (patient, structure) in self.structure_scores.index
                 },

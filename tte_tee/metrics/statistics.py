@@ -75,10 +75,6 @@ class _Cells:
     def present(self) -> np.ndarray:
         return np.isfinite(self.values)
 
-    def mean(self, seeds: np.ndarray, patients: np.ndarray) -> np.ndarray:
-        """Means ``[R]`` under weights of seeds ``[R, S]`` and of patients ``[R, P]``, or ``[R, S, P]`` if drawn."""
-        return _weighted_mean(self.values, seeds, patients)
-
 
 def paired_interval(
     differences: np.ndarray | Sequence[Sequence[float]],
@@ -153,7 +149,7 @@ def simultaneous_intervals(
         for name, values in differences.items()
     }
     shifts = _shifts(list(kept.values()), resamples, seed)
-    spread = np.nanstd(shifts, axis=1)
+    spread = np.std(shifts, axis=1)
     moving = spread > 0
     largest = np.max(np.abs(shifts[moving] / spread[moving, None]), axis=0) if moving.any() else np.zeros(1)
     critical = float(np.quantile(largest, level))
@@ -241,9 +237,9 @@ def _cells(
 def _crossed_error(values: np.ndarray) -> tuple[float, float]:
     """Standard error of the mean of ``[seeds, patients]`` and its degrees of freedom.
 
-    Deleting a seed at a time gives sigma_seed² / S + sigma² / SP; a patient at a time, sigma_patient² / P + sigma² / SP.
-    Their sum counts the peculiar part sigma² / SP of the cells twice, so it is taken off once; the larger
-    of the two is the least that the sum can be.
+    Deleting a seed at a time gives sigma_seed² / S + sigma² / SP, deleting a patient at a time
+    sigma_patient² / P + sigma² / SP. Their sum counts the peculiar part sigma² / SP of the cells twice, so
+    it is taken off once; the larger of the two is the least that the sum can be.
     """
     n_seeds, n_patients = values.shape
     whole = np.ones((1, n_seeds)), np.ones((1, n_patients))
@@ -300,9 +296,10 @@ def _shifts(family: Sequence[_Cells], resamples: int, seed: int) -> np.ndarray:
         means = np.stack([_resampled_means(row[np.isfinite(row)], resamples, rng) for row in family[0].values], axis=1)
         return ((seeds * means).sum(axis=1) / n_seeds - _mean_of(family[0]))[None]
     patients = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=resamples).astype(float)
-    moved = np.stack([cells.mean(seeds, patients) - _mean_of(cells) for cells in family])
-    # A resample that met none of a comparison's values says nothing of it.
-    return np.where(np.isfinite(moved), moved, 0.0)
+    moved = np.stack([_weighted_mean(cells.values, seeds, patients) - _mean_of(cells) for cells in family])
+    # A resample that met none of a comparison's values says nothing of it; rounding is no deviation either.
+    rounding = np.array([1e-12 * np.nanmax(np.abs(cells.values)) for cells in family])[:, None]
+    return np.where(np.abs(moved) > rounding, moved, 0.0)
 
 
 def _resampled_means(row: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:

@@ -54,14 +54,14 @@ def write_bland_altman(path: Path, agreement: Mapping[str, Any], measure: str, u
 def _line(axes: Axes, height: float, interval: tuple[float, float], label: str, colour: str) -> None:
     axes.axhline(height, color=colour, linewidth=1.2, linestyle="-" if label == "bias" else "--")
     axes.axhspan(*interval, color=colour, alpha=0.10, linewidth=0)
+    # Beside the axes, where no point can lie under it.
     axes.annotate(
-        f"{label} {height:.3g}",
+        f"{label}\n{height:.3g}",
         (1.0, height),
         xycoords=("axes fraction", "data"),
-        xytext=(-3, 2),
+        xytext=(5, 0),
         textcoords="offset points",
-        ha="right",
-        va="bottom",
+        va="center",
         fontsize=8,
         color=colour,
     )
