@@ -86,7 +86,8 @@ def test_islands_of_the_ventricle_neither_stretch_nor_fill_it():
     step = (0.6, 0.6)
     mask = half_ellipsoid(0, step, 224)
     island = mask.copy()
-    island[-4:, -4:] = TEE.ids["LV"]
+    island[-4:, -4:] = TEE.ids["LV"]  # farther than the apex
+    island[110:116, 172:178] = TEE.ids["LV"]  # beside the discs
     whole, with_island = measure(mask, TEE, step), measure(island, TEE, step)
     assert with_island.lv_length == whole.lv_length
     assert with_island.lv_volume_ml == whole.lv_volume_ml

@@ -39,13 +39,18 @@ def test_shifted_and_scaled_differences_shift_and_scale_the_interval():
     assert (other.low, other.high) == pytest.approx((10 * one.low + 5, 10 * one.high + 5))
 
 
-def test_with_one_seed_the_interval_is_nearly_that_of_students_t():
-    values = draw(2, seeds=1, of_seed=0)
-    found = paired_interval(values, min_seeds=1)
-    t = stats.t.interval(0.95, 19, values.mean(), stats.sem(values[0]))
-    assert (found.low, found.high) == pytest.approx(t, abs=0.06 * (t[1] - t[0]))
-    assert found.standard_error == pytest.approx(stats.sem(values[0]))
-    assert found.freedom == 19
+@pytest.mark.parametrize("together", [False, True])
+def test_with_one_seed_the_interval_is_nearly_that_of_students_t(together):
+    scores = stats.norm.ppf((np.arange(8) + 0.5) / 8) + 1  # no skew: the shape is the normal one
+    if together:
+        found = simultaneous_intervals({"a": scores[None]}, min_seeds=1)["a"]
+    else:
+        found = paired_interval(scores[None], min_seeds=1)
+    t = stats.t.interval(0.95, 7, scores.mean(), stats.sem(scores))
+    assert found.high - found.low == pytest.approx(t[1] - t[0], rel=0.03), "the bare percentiles are 22 % narrower"
+    assert (found.low + found.high) / 2 == pytest.approx(1, abs=0.03)
+    assert found.standard_error == pytest.approx(stats.sem(scores))
+    assert found.freedom == 7
     assert "patients alone" in found.method
 
 
@@ -89,7 +94,7 @@ def test_a_patient_without_a_value_is_left_out_and_counted_and_a_missing_cell_we
     found = paired_interval(values, resamples=500)
     assert (found.n_missing, found.n_without, found.n_patients) == (1, 0, 20)
     assert found.estimate == pytest.approx(np.nanmean(values))
-    assert np.isfinite([found.low, found.high]).all()
+    assert found.high - found.low == pytest.approx(whole.high - whole.low, rel=0.1)
 
 
 def test_drawn_patients_belong_to_their_seed():
@@ -101,6 +106,12 @@ def test_drawn_patients_belong_to_their_seed():
     assert (found.freedom, found.n_patients, found.n_seeds) == (3, 20 + 19 + 18 + 17, 4)
     assert found.low < found.estimate < found.high
     assert "drawn" in found.method
+
+
+def test_where_patients_are_drawn_an_odd_seed_gives_the_interval_its_shape():
+    rows = 0.01 * draw(8, seeds=5, of_seed=0) + np.array([[0.0], [0], [0], [0], [10]])
+    found = paired_interval(rows, patients="drawn", resamples=2000)
+    assert found.high - found.estimate > 1.2 * (found.estimate - found.low)
 
 
 def test_simultaneous_intervals_are_wider_but_no_wider_than_bonferroni():

@@ -51,8 +51,7 @@ def bland_altman(
     """Bias and limits of agreement of ``found`` against ``truth``.
 
     The pairs are taken as independent: one per patient, so average a patient's frames first. The intervals
-    are t intervals; that of a limit has the standard error sd sqrt(1 / n + 1.96² / (2 (n - 1))) (section 2.3
-    of the source).
+    are t intervals; that of a limit has the standard error sd sqrt(1 / n + 1.96² / (2 (n - 1))).
 
     Args:
         found: ``[N]``, NaN where there is no value.

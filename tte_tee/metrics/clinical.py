@@ -146,7 +146,7 @@ def disc_volume(lv: np.ndarray, axis: LongAxis, grid: Grid) -> float:
 
     The long axis is cut into 20 discs of equal height; each has the width of the LV across the axis for a
     diameter: V = sum of pi / 4 d² L / 20 (modified Simpson's rule from one plane; Folland et al., Circulation
-    60(4), 1979; Lang et al., JASE 28(1), 2015, Table 1). Widths run to where the
+    60(4), 1979; Lang et al., JASE 28(1), 2015). Widths run to where the
     mask, interpolated linearly, falls to a half: on small frames a disc is no higher than a pixel or two.
 
     Args:
