@@ -126,7 +126,8 @@ def simultaneous_intervals(
     """Intervals that hold all at once with probability ``level``.
 
     Every comparison is resampled with the same seeds and patients; the largest studentised deviation of each
-    resample sets one critical value for all (max-t; Westfall and Young, Resampling-Based Multiple Testing, 1993). So comparisons that hang together cost less than Bonferroni has them cost.
+    resample sets one critical value for all (max-t; Westfall and Young, Resampling-Based Multiple
+    Testing, 1993). So comparisons that hang together cost less than Bonferroni has them cost.
 
     Args:
         differences: by name ``[seeds, patients]``, all of one shape, row s the same seed and column p the same
