@@ -1,0 +1,1 @@
+"""Metrics JSON in, tables and figures out."""
