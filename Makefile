@@ -20,7 +20,7 @@ comma := ,
 space := $(empty) $(empty)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 
-.PHONY: help setup fit test test-all lint bench format types check constraints clean
+.PHONY: help setup fit phantom test test-all lint bench format types check constraints clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET'
@@ -39,6 +39,14 @@ $(READY): pyproject.toml constraints.txt
 
 fit: $(READY) ## train: make fit [CONFIG=lightning_configs/NAME.yaml] [ARGS='--trainer.max_steps 10']
 	$(BIN)/python -m tte_tee fit --config $(CONFIG) $(ARGS)
+
+phantom: $(addprefix data/phantom/,base.h5 adaptation.h5 pool.h5 test.h5 all_real.h5) ## make the phantom's cohorts, but the confirmatory one, in data/phantom
+
+data/phantom/all_real.h5: data/phantom/adaptation.h5 data/phantom/pool.h5
+	$(BIN)/python -m tte_tee data merge $^ --out $@
+
+data/phantom/%.h5: | $(READY)
+	$(BIN)/python -m tte_tee data phantom --cohort $* --out $@
 
 test: $(READY) ## run the tests, without the slow ones: make test [ARGS='-k store']
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

@@ -5,7 +5,8 @@ Nothing heavy is imported before the subcommand is known, so ``--help`` is quick
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
 from tte_tee import __version__
 from tte_tee.errors import UserError
@@ -29,12 +30,17 @@ data
 masks
   masks fit       learn a statistical shape model of a store's training masks
   masks sample    draw masks from a shape model
+  masks heart     slice 3D hearts of an atlas population
 
 training (Lightning: every key of the config is also an option)
-  fit             train a base or an adapter
-  validate        the validation loss of a checkpoint
-  test            the test loss of a checkpoint
-  predict         draw frames for the masks of the config's data
+  fit             train a base, an adapter or a segmenter
+  validate        score a checkpoint on the validation split
+  test            score a checkpoint on the test split
+  predict         draw frames for the masks of the config's data, or find masks in its frames
+
+segmentation
+  evaluate        score a segmenter on a store: metrics.json, cases, agreement
+  segment         find structures in pictures, DICOM files or stores
 
 generation
   synthesize      draw labelled frames for any store of masks with an adapter
@@ -49,6 +55,14 @@ examples
 python -m tte_tee COMMAND --help says more of each.
 """
 TRAINING = ("fit", "validate", "test", "predict")
+COMMANDS = {
+    "data": "data:main",
+    "masks": "masks:main",
+    "evaluate": "evaluate:evaluate",
+    "segment": "evaluate:segment",
+    "synthesize": "synthesize:main",
+}
+"""Command -> module of this package and the function that runs it; imported when it is asked for."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -82,25 +96,17 @@ def _mistake(error: BaseException | None) -> UserError | None:
 
 def _run(command: str, words: list[str]) -> None:
     if command in TRAINING:
-        from tte_tee.cli.train import main as train
-
-        train([command, *words])
+        _imported("train:main")([command, *words])
         return
+    if command not in COMMANDS:
+        raise UserError(f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, *COMMANDS))}")
     # Ends by an exception, so that no temporary file stays; Lightning has a handler of its own.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    if command == "data":
-        from tte_tee.cli.data import main as data
+    _imported(COMMANDS[command])(words)
 
-        data(words)
-    elif command == "masks":
-        from tte_tee.cli.masks import main as masks
 
-        masks(words)
-    elif command == "synthesize":
-        from tte_tee.cli.synthesize import main as synthesize
-
-        synthesize(words)
-    else:
-        raise UserError(
-            f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, 'data', 'masks', 'synthesize'))}"
-        )
+def _imported(place: str) -> Callable[[list[str]], None]:
+    """The function ``module:name`` of this package."""
+    module, name = place.split(":")
+    function: Callable[[list[str]], None] = getattr(import_module(f"{__name__}.{module}"), name)
+    return function

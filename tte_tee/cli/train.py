@@ -12,13 +12,23 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
+from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.errors import UserError
 from tte_tee.tasks.adapter import TEEAdapter
 from tte_tee.tasks.callbacks import EMA, Checkpoint, Export, ParameterTable, Predictions, Previews, StepLines
 from tte_tee.tasks.diffusion import TTEDiffusion
+from tte_tee.tasks.segmenter import HeartSegmenter
 from tte_tee.tasks.task import Task
 
-__all__ = ["EchoDataModule", "PhantomDataModule", "TEEAdapter", "TTEDiffusion", "main"]
+__all__ = [
+    "EchoDataModule",
+    "HeartSegmenter",
+    "PhantomDataModule",
+    "SegmentationDataModule",
+    "TEEAdapter",
+    "TTEDiffusion",
+    "main",
+]
 
 
 HINT = "; 'fit --help' and '--print_config' show what there is"
@@ -121,7 +131,7 @@ def main(words: list[str]) -> None:
 def _run(words: list[str]) -> None:
     CLI(
         Task,
-        EchoDataModule,
+        L.LightningDataModule,
         parser_class=Parser,
         parser_kwargs={"prog": "python -m tte_tee"},
         subclass_mode_model=True,

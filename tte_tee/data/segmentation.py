@@ -22,11 +22,12 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.augment import Augmentation
 from tte_tee.data.datamodule import Batch, Keyed, check_loading, frame_tensors, usable_frames, whole_run
+from tte_tee.data.leakage import refuse_seen, seen_in
 from tte_tee.data.mixing import REAL, SYNTHETIC, MixedStream, check_ratio
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
@@ -203,6 +204,14 @@ class SegmentationDataModule(L.LightningDataModule):
         tested = self.test_store.table["patient"][self.test_store.table["split"] == "test"]
         hidden = ~table["patient"].isin(patients) & table["mask_source"].isin(OF_A_PATIENT)
         hidden |= table["patient"].isin({*evaluated, *tested})
+        where = f"{store.path} (its adapter, base or masks)"
+        refuse_seen(tested, seen_in(store.provenance), where, "the frames")
+        others = set(self.store.table["patient"][self.store.table["split"] == "train"]) - set(patients)
+        if known := sorted(others & seen_in(store.provenance)):
+            raise UserError(
+                f"{where}: learnt from patient {', '.join(known[:3])}, who is not among the {len(patients)} trained on "
+                f"in {self.path}; refit adapter and shape model on those patients alone"
+            )
         if hidden.any():
             names = sorted(set(table["patient"][hidden]))
             raise UserError(
@@ -237,6 +246,17 @@ class SegmentationDataModule(L.LightningDataModule):
     def test_dataloader(self) -> DataLoader[Batch]:
         """Test frames in the order of their file, as they are."""
         return self._ordered(self.test_store, "test")
+
+    def predict_dataloader(self) -> DataLoader[Batch]:
+        """The frames of :meth:`test_dataloader`."""
+        return self.test_dataloader()
+
+    def fixed_batch(self, size: int) -> Batch:
+        """The same few validation frames every time."""
+        frames = self.evaluation_frames("val")
+        chosen = frames[np.linspace(0, len(frames) - 1, min(size, len(frames))).round().astype(int)]
+        dataset = SegmentationDataset([self.store], Augmentation("none"), self.seed)
+        return default_collate([dataset[REAL, int(i), 0] for i in chosen])
 
     def _ordered(self, store: EchoStore, split: str) -> DataLoader[Batch]:
         keys = [(REAL, int(index), 0) for index in self.evaluation_frames(split)]

@@ -40,12 +40,13 @@ _UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, Safetenso
 
 @dataclass
 class Base:
-    """A loaded base: the denoiser in single precision, its schedule, the hash of its stored weights."""
+    """A loaded base: the denoiser in single precision, its schedule, the hash of its stored weights, its record."""
 
     denoiser: Denoiser
     schedule: DDPMScheduler
     hash: str
     folder: Path
+    record: dict[str, Any]
 
 
 @dataclass
@@ -94,7 +95,7 @@ def load_base(base: str) -> Base:
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except _UNREADABLE as error:
         raise UserError(f"{folder}: not a readable base ({first_line(error)}); train one with base_tte.yaml") from error
-    return Base(Denoiser(config, unet), schedule, file_hash(folder / _WEIGHTS), folder)
+    return Base(Denoiser(config, unet), schedule, file_hash(folder / _WEIGHTS), folder, record["provenance"])
 
 
 def save_adapter(

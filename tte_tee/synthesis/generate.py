@@ -1,7 +1,7 @@
 """``synthesize``: an adapter and a store of masks in, a store of labelled synthetic frames out."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import default_collate
 
 from tte_tee.data.datamodule import FrameDataset
+from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.folders import Adapter, load_adapter
@@ -71,6 +72,7 @@ def synthesize(
         "sampling": asdict(sampling),
         "adapter": {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": loaded.record["method"]},
         "trained_on": loaded.record.get("data"),
+        SEEN: sorted(_seen(loaded, store, indices)),
         "masks": {"store": store.path.name, "hash": store.content_hash},
     }
     with _writer(out, store, command, record) as writer:
@@ -79,12 +81,23 @@ def synthesize(
             writer.append(frame, mask, sector, generated_info(store.info(index), sampling.seed, n))
 
 
-def write_predictions(path: Path, store: EchoStore, frames: Mapping[int, np.ndarray], sampling: Sampling) -> None:
-    """Writes frames that ``predict`` drew, by index of the mask's frame in ``store``."""
+def write_predictions(
+    path: Path, store: EchoStore, frames: Mapping[int, np.ndarray], sampling: Sampling, seen: Collection[str]
+) -> None:
+    """Writes frames that ``predict`` drew, by index of the mask's frame in ``store``.
+
+    Args:
+        path: store to write.
+        store: of the masks.
+        frames: uint8 ``[H, W]``.
+        sampling: how they were drawn.
+        seen: patients who went into the denoiser.
+    """
     record = {
         **provenance(),
         "sampling": asdict(sampling),
         "masks": {"store": store.path.name, "hash": store.content_hash},
+        SEEN: sorted({*seen, *seen_in(store.provenance), *store.table["patient"].iloc[list(frames)]}),
     }
     with _writer(path, store, "python -m tte_tee predict", record) as writer:
         for index in sorted(frames):
@@ -109,6 +122,11 @@ def generated_info(mask: FrameInfo, seed: int, sample: int) -> FrameInfo:
         parent=mask.key,
         seed=seed,
     )
+
+
+def _seen(loaded: Adapter, store: EchoStore, indices: np.ndarray) -> set[str]:
+    """Everybody who went into adapter, base and masks."""
+    return seen_in(loaded.record) | seen_in(store.provenance) | set(store.table["patient"].iloc[indices])
 
 
 def _writer(out: str | Path, store: EchoStore, command: str, record: dict[str, Any]) -> StoreWriter:

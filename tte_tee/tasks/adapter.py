@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tte_tee.anatomy import LabelSpace, solve
+from tte_tee.data.leakage import seen_in
 from tte_tee.errors import UserError
 from tte_tee.models.adapters import add_lora, check_scope
 from tte_tee.models.denoiser import Denoiser
@@ -107,6 +108,7 @@ class TEEAdapter(DiffusionTask):
         base = load_base(self.base)
         self.base_name = SHIPPED if self.base == SHIPPED else str(base.folder.resolve())
         self.base_hash, self.schedule, self.denoiser = base.hash, base.schedule, base.denoiser
+        self.base_record = base.record
         rule = solve(
             self.denoiser.config.structures,
             label_space.structures,
@@ -122,6 +124,11 @@ class TEEAdapter(DiffusionTask):
         elif self.method == "none":
             self.denoiser.requires_grad_(False)
         self.denoiser.train()
+
+    def seen(self) -> set[str]:
+        """Patients of the frames and, but from scratch, of the base."""
+        own = super().seen()
+        return own if self.method == "scratch" else own | seen_in(self.base_record)
 
     def export(self, run: Path, record: dict[str, Any]) -> Path:
         """The folder ``adapter``."""

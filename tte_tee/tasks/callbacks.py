@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
+from tte_tee.data.leakage import SEEN
 from tte_tee.data.pictures import contact_sheet, write_png
 from tte_tee.errors import UserError
 from tte_tee.synthesis.provenance import provenance
@@ -222,6 +223,7 @@ class Export(Callback):
             "seconds": round(time.monotonic() - self._start, 1),
             "peak_memory_mib": peak_memory(pl_module.device),
             "data": {"store": pl_module.data.path.name, "hash": pl_module.data.store.content_hash},
+            SEEN: sorted(pl_module.seen()),
         }
         folder = pl_module.export(Path(log_dir), record)
         Console(stderr=True).print(f"left in [bold]{folder}[/bold]")

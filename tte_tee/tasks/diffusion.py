@@ -132,7 +132,7 @@ class DiffusionTask(Task):
     def write_predictions(self, run: Path, predictions: Mapping[int, np.ndarray]) -> Path:
         """An echo store of the frames drawn."""
         path = run / "predictions.h5"
-        write_predictions(path, self.data.store, predictions, self.sampling)
+        write_predictions(path, self.data.store, predictions, self.sampling, self.seen())
         return path
 
 

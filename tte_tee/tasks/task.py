@@ -12,6 +12,7 @@ from diffusers.optimization import get_cosine_schedule_with_warmup
 
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.datamodule import Batch, EchoDataModule
+from tte_tee.data.leakage import seen_by_learning_from
 from tte_tee.errors import UserError
 from tte_tee.models.adapters import GroupRow
 
@@ -77,6 +78,10 @@ class Task(L.LightningModule):
     def preview(self, batch: Batch) -> Preview:
         """What the network makes of a batch, to be looked at."""
         raise NotImplementedError
+
+    def seen(self) -> set[str]:
+        """Every patient who went into what is trained."""
+        return seen_by_learning_from(self.data.store)
 
     def export(self, run: Path, record: dict[str, Any]) -> Path:
         """Leaves what was trained in a folder of the run, with the record of where it comes from."""

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tte_tee.anatomy import VIEWS
+from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.sector import fit_sector
 from tte_tee.data.shape_model.fields import to_fields
 from tte_tee.data.shape_model.model import ShapeModel, ViewModel
@@ -52,9 +53,9 @@ def fit_shape_model(
     chosen = _choose(store, _checked_cohorts(cohorts))
     names = _checked_views(store, chosen, views)
     models = {name: _fit_view(store, name, chosen[name], variance, progress) for name in names}
-    return ShapeModel(
-        models, store.label_space, store.image_size, store.content_hash, store.licence, dict(record or {})
-    )
+    seen = seen_in(store.provenance).union(*(model.patients for model in models.values()))
+    provenance = {**(record or {}), SEEN: sorted(seen)}
+    return ShapeModel(models, store.label_space, store.image_size, store.content_hash, store.licence, provenance)
 
 
 def _checked_cohorts(cohorts: Sequence[str] | None) -> Sequence[str]:

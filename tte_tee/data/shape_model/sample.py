@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.shape_model.model import ShapeModel
 from tte_tee.data.shape_model.rules import REASONS
 from tte_tee.data.store import FrameInfo, StoreWriter, check_target
@@ -73,7 +74,8 @@ def sample_masks(
         drawn.append(coefficients)
         tallies[view].accepted += 1
         tallies[view].rejected += rejected
-    provenance = json.dumps({**(record or {}), "shape_model": _summary(model, seed, tallies)})
+    summary = {"shape_model": _summary(model, seed, tallies), SEEN: sorted(seen_in(model.record))}
+    provenance = json.dumps({**(record or {}), **summary})
     licence = f"masks drawn from a shape model; its training masks: {model.licence}"
     with StoreWriter(out, model.label_space, licence=licence, command=command, provenance=provenance) as store:
         for (view, number), coefficients in zip(jobs, drawn, strict=True):

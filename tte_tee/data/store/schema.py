@@ -24,9 +24,10 @@ SPLITS = ("train", "val", "test")
 ORIGINS = ("acquired", "phantom", "generated", "mask")
 """Who made the picture; ``mask``: nobody did, there is only a mask, and the picture is black."""
 
-MASK_SOURCES = ("annotated", "phantom", "ssm", "atlas", "oracle", "none")
+MASK_SOURCES = ("annotated", "phantom", "ssm", "atlas", "oracle", "segmenter", "none")
 """Who made the mask: a person, the phantom, a 2D statistical shape model of training masks, 3D hearts
-of the atlas population, 3D hearts of the population that is tested on, or nobody (an empty mask)."""
+of the atlas population, 3D hearts of the population that is tested on, a segmenter, or nobody (an
+empty mask)."""
 
 COHORTS = ("base", "adaptation", "pool", "test", "confirmatory", "none")
 """Which stage may see a patient: the base's training; adapting (and, in split ``val``, all that is

@@ -1,0 +1,49 @@
+"""Who has been seen: the patients that an artefact was made from, followed through every provenance.
+
+Stores, bases, adapters, shape models and segmenters note under ``seen`` the patients whose frames or
+masks they learnt from or were tuned on. A record holds the records of what went into it, so the union
+of every ``seen`` in it is everybody.
+"""
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from tte_tee.data.store import EchoStore
+from tte_tee.errors import UserError
+
+SEEN = "seen"
+
+
+def seen_in(record: Any) -> set[str]:
+    """Union of every ``seen`` in a record (plain JSON)."""
+    if isinstance(record, dict):
+        own = {str(name) for name in record.get(SEEN, ())}
+        return own.union(*(seen_in(value) for key, value in record.items() if key != SEEN))
+    if isinstance(record, list):
+        return set[str]().union(*map(seen_in, record))
+    return set()
+
+
+def seen_by_learning_from(store: EchoStore, splits: Collection[str] = ("train", "val")) -> set[str]:
+    """Everybody whom one knows after learning from these splits of a store: its patients and its provenance's."""
+    table = store.table
+    return set(table["patient"][table["split"].isin(splits)]) | seen_in(store.provenance)
+
+
+def refuse_seen(patients: Iterable[str], seen: Collection[str], where: str, what: str) -> None:
+    """Refuses to test on patients who were seen.
+
+    Args:
+        patients: to be tested on.
+        seen: by whatever is tested.
+        where: they stand, for the message.
+        what: has seen them, for the message.
+
+    Raises:
+        UserError: naming the first few.
+    """
+    if known := sorted(set(patients) & set(seen)):
+        raise UserError(
+            f"{where}: patient {', '.join(known[:3])}{' and others' if len(known) > 3 else ''} "
+            f"went into {what}; test on patients whom nothing has seen"
+        )

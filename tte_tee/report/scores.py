@@ -1,0 +1,38 @@
+"""Tables of segmentation scores, from metrics JSON."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+
+
+def score_table(metrics: Mapping[str, Any]) -> Table:
+    """Scores per structure, averaged over patients, of one ``metrics.json``."""
+    summary, unit = metrics["summary"], metrics["unit"]
+    table = Table(
+        title=f"{summary['patients']} patients, {summary['frames']} frames; global Dice "
+        f"{_percent(summary['global_dice'])}, class-weighted {_percent(summary['class_weighted_dice'])}"
+    )
+    table.add_column("structure")
+    headings = ("Dice", f"HD95, {unit}", f"ASSD, {unit}", "surface Dice", "patients", "missed", "invented", "excluded")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for structure, scores in summary["structures"].items():
+        cases = scores["cases"]
+        table.add_row(
+            structure,
+            _percent(scores["dice"]),
+            _number(scores["hd95"]),
+            _number(scores["assd"]),
+            _percent(scores["surface_dice"]),
+            *(str(n) for n in (scores["patients"], cases["missed"], cases["invented"], cases["both empty"])),
+        )
+    return table
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

@@ -1,0 +1,222 @@
+"""Judging found masks against the true ones of a store: scores, clinical measures, pictures, one JSON."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from tte_tee.data.leakage import refuse_seen, seen_in
+from tte_tee.data.pictures import captioned, contact_sheet, legend, overlay, write_png
+from tte_tee.data.store import EchoStore, StoreWriter
+from tte_tee.errors import UserError
+from tte_tee.files import write_json
+from tte_tee.metrics.agreement import bland_altman
+from tte_tee.metrics.cases import BOTH_EMPTY, Pair
+from tte_tee.metrics.clinical import ClinicalMeasures, measure
+from tte_tee.metrics.segmentation import SegmentationResult, evaluate
+from tte_tee.models.segmenter import LoadedSegmenter, as_input
+from tte_tee.synthesis.provenance import provenance
+
+Found = Mapping[int, np.ndarray]
+"""Index of a frame in its store -> ids uint8 ``[H, W]``."""
+
+_SIDE, _SHOWN = 192, 3
+_BATCH = 32
+
+
+def find_masks(loaded: LoadedSegmenter, images: np.ndarray, sectors: np.ndarray, device: str = "cpu") -> np.ndarray:
+    """Masks of frames of any one size, at that size.
+
+    Frames are brought to the size the segmenter was trained at, and its logits back, so that what is
+    scored has the resolution of the frames.
+
+    Args:
+        loaded: the segmenter.
+        images: uint8 ``[B, H, W]``.
+        sectors: 0 or 1 ``[B, H, W]``; the segmenter sees nothing outside, as in training.
+        device: where to compute.
+
+    Returns:
+        ids uint8 ``[B, H, W]``.
+    """
+    rows, columns = loaded.image_size
+    seen = [
+        cv2.resize(i * s, (columns, rows), interpolation=cv2.INTER_AREA) for i, s in zip(images, sectors, strict=True)
+    ]
+    with torch.no_grad():
+        logits = loaded.segmenter.to(device)(as_input(np.stack(seen)).to(device))
+        if logits.shape[-2:] != images.shape[-2:]:
+            logits = torch.nn.functional.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+        return logits.argmax(1).byte().cpu().numpy()
+
+
+def find_in_store(
+    loaded: LoadedSegmenter, store: EchoStore, indices: np.ndarray, device: str = "cpu"
+) -> dict[int, np.ndarray]:
+    """Masks of some frames of a store, at the store's resolution."""
+    found: dict[int, np.ndarray] = {}
+    for start in range(0, len(indices), _BATCH):
+        part = [int(i) for i in indices[start : start + _BATCH]]
+        images, _, sectors = map(np.stack, zip(*(store.frame(i) for i in part), strict=True))
+        found.update(zip(part, find_masks(loaded, images, sectors, device), strict=True))
+    return found
+
+
+def frames_to_judge(loaded: LoadedSegmenter, store: EchoStore, split: str, cohort: str | None) -> np.ndarray:
+    """Indices of the frames of a split and cohort, none of a patient whom the segmenter has seen.
+
+    Raises:
+        UserError: there is no such frame, one has no mask or no image of a patient, the label spaces differ,
+            or a patient was seen.
+    """
+    if store.label_space.structures != loaded.label_space.structures:
+        raise UserError(
+            f"{store.path}: masks hold {', '.join(store.label_space.structures)}, the segmenter finds "
+            f"{', '.join(loaded.label_space.structures)}; give a store of its label space"
+        )
+    table = store.table
+    chosen = np.flatnonzero((table["split"] == split) & (True if cohort is None else table["cohort"] == cohort))
+    if not len(chosen):
+        raise UserError(f"{store.path}: no frame in split '{split}'{f' and cohort {cohort!r}' if cohort else ''}")
+    frames = table.iloc[chosen]
+    strange = ~frames["origin"].isin(("acquired", "phantom")) | ~frames["mask_source"].isin(("annotated", "phantom"))
+    if strange.any():
+        raise UserError(
+            f"{store.path}: {strange.sum()} frames are generated or have no true mask (first: "
+            f"{frames['key'][strange].iloc[0]}); scores are against acquired frames with a person's masks"
+        )
+    refuse_seen(frames["patient"], seen_in(loaded.record), str(store.path), "the segmenter")
+    return chosen
+
+
+def score(store: EchoStore, found: Found) -> SegmentationResult:
+    """Scores found masks against the store's own."""
+    return evaluate(_pairs(store, found), store.label_space)
+
+
+def _pairs(store: EchoStore, found: Found) -> Iterator[Pair]:
+    for index in sorted(found):
+        info = store.info(index)
+        yield Pair(info.key, info.patient, found[index], store.frame(index)[1], info.spacing, info.view, info.phase)
+
+
+def write_judgement(
+    folder: Path, store: EchoStore, found: Found, result: SegmentationResult, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Writes ``metrics.json``, which it returns, and, for each structure, its worst and median cases as a picture.
+
+    Args:
+        folder: where.
+        store: frames and true masks.
+        found: masks that were scored.
+        result: the scores.
+        record: where the segmenter comes from.
+    """
+    rows, agreement = clinical_reading(store, found)
+    values = {
+        **provenance(),
+        **record,
+        "store": {"name": store.path.name, "hash": store.content_hash},
+        **result.to_json(),
+        "clinical": {"agreement": agreement, "frames": rows},
+    }
+    write_json(folder / "metrics.json", values)
+    write_cases(folder, store, found, result)
+    return values
+
+
+def clinical_reading(store: EchoStore, found: Found) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Clinical measures of every frame, found and true, and their agreement over patients.
+
+    Returns:
+        one row per frame; name of a measure -> its unit and the numbers of Bland and Altman, or why there are none.
+    """
+    rows = []
+    values: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    units: dict[str, str] = {}
+    for index in sorted(found):
+        info, (_, truth, sector) = store.info(index), store.frame(index)
+        both = [
+            measure(mask, store.label_space, info.spacing, view=info.view, sector=sector)
+            for mask in (found[index], truth)
+        ]
+        rows.append({"key": info.key, "patient": info.patient, "found": both[0].to_json(), "truth": both[1].to_json()})
+        ours, theirs = (_named(of_frame, store.label_space.structures) for of_frame in both)
+        for name, (value, unit) in ours.items():
+            units[name] = unit
+            values[name][info.patient].append((value, theirs[name][0]))
+    return rows, {name: {"unit": units[name], **_agreement(of_patient)} for name, of_patient in values.items()}
+
+
+def _named(measures: ClinicalMeasures, structures: tuple[str, ...]) -> dict[str, tuple[float, str]]:
+    """Name of a measure -> (value or NaN, unit)."""
+    named = {f"area of {s}": (measures.areas.get(s, np.nan), measures.area_unit) for s in structures}
+    named["RV/LV area ratio"] = (_number(measures.rv_lv_ratio), "")
+    named["LV length"] = (_number(measures.lv_length), measures.length_unit)
+    named["LV volume"] = (_number(measures.lv_volume_ml), "ml")
+    return named
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _agreement(of_patient: Mapping[str, list[tuple[float, float]]]) -> dict[str, Any]:
+    means = np.array([_pair_mean(pairs) for pairs in of_patient.values()])
+    try:
+        return bland_altman(means[:, 0], means[:, 1]).to_json()
+    except UserError as error:
+        return {"not_estimable": str(error)}
+
+
+def _pair_mean(pairs: list[tuple[float, float]]) -> np.ndarray:
+    """Mean over a patient's frames in which both sides have a value, ``[2]``; NaN without any."""
+    values = np.array(pairs, float)
+    whole = values[np.isfinite(values).all(1)]
+    return whole.mean(0) if len(whole) else np.full(2, np.nan)
+
+
+def write_cases(folder: Path, store: EchoStore, found: Found, result: SegmentationResult) -> None:
+    """``cases_<structure>.png``: the worst frames and those about the median, truth beside what was found."""
+    place = {key: index for index, key in enumerate(store.table["key"])}
+    for structure in result.structures:
+        cases = result.table[(result.table["structure"] == structure) & (result.table["case"] != BOTH_EMPTY)]
+        if not len(cases):
+            continue
+        ordered = cases.sort_values(["dice", "key"])
+        middle = max(0, len(ordered) // 2 - _SHOWN // 2)
+        chosen = [("worst", ordered.iloc[:_SHOWN]), ("median", ordered.iloc[middle : middle + _SHOWN])]
+        rows = [
+            _case_row(store, place[row.key], found, f"{name}: Dice {100 * row.dice:.1f}, {row.case}")
+            for name, part in chosen
+            for row in part.itertuples()
+        ]
+        sheet = contact_sheet(rows, ("frame", "truth", "found"), scale=1)
+        write_png(
+            folder / f"cases_{structure}.png", np.vstack([sheet, legend(store.label_space, structure, sheet.shape[1])])
+        )
+
+
+def _case_row(store: EchoStore, index: int, found: Found, caption: str) -> list[np.ndarray]:
+    image, truth, sector = store.frame(index)
+    masks, lines = (np.zeros_like(truth), truth, found[index]), ("", str(store.table["key"][index]), caption)
+    return [
+        captioned(overlay(image, mask, sector, store.label_space, _SIDE), [line])
+        for mask, line in zip(masks, lines, strict=True)
+    ]
+
+
+def write_found(path: Path, store: EchoStore, found: Found, command: str, record: Mapping[str, Any]) -> Path:
+    """Writes frames of a store with the masks that a segmenter found in them."""
+    text = json.dumps({**provenance(), **record, "frames": {"store": store.path.name, "hash": store.content_hash}})
+    with StoreWriter(path, store.label_space, licence=store.licence, command=command, provenance=text) as writer:
+        for index in sorted(found):
+            image, _, sector = store.frame(index)
+            writer.append(image, found[index], sector, replace(store.info(index), mask_source="segmenter"))
+    return path

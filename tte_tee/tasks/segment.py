@@ -1,0 +1,78 @@
+"""A segmenter on frames that nobody has labelled: pictures, DICOM, stores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+
+from tte_tee.data.importers.dicom_file import read_frames, read_header, to_grey
+from tte_tee.data.importers.files import list_files, read_gray
+from tte_tee.data.pictures import legend, overlay, write_png
+from tte_tee.data.sector import estimate_sector
+from tte_tee.data.store import EchoStore
+from tte_tee.errors import UserError
+from tte_tee.files import write_whole
+from tte_tee.models.segmenter import LoadedSegmenter
+from tte_tee.tasks.judge import find_in_store, find_masks, write_found
+
+_SIDE = 384
+
+
+def segment_store(loaded: LoadedSegmenter, path: Path, out: Path, device: str) -> int:
+    """Writes ``found.h5``: all frames of a store with the masks found; returns their number.
+
+    Raises:
+        UserError: the store is none, or its label space is not the segmenter's.
+    """
+    store = EchoStore(path)
+    if store.label_space.structures != loaded.label_space.structures:
+        raise UserError(
+            f"{path}: masks hold {', '.join(store.label_space.structures)}, the segmenter finds "
+            f"{', '.join(loaded.label_space.structures)}; give a store of its label space"
+        )
+    found = find_in_store(loaded, store, store.indices(), device)
+    record = {"segmenter": {"hash": loaded.hash, **loaded.record}}
+    write_found(out / "found.h5", store, found, "python -m tte_tee segment", record)
+    return len(found)
+
+
+def segment_files(loaded: LoadedSegmenter, path: Path, out: Path, device: str) -> int:
+    """Writes a mask and an overlay for every frame of a picture, a folder of pictures or a DICOM file.
+
+    Raises:
+        UserError: a file cannot be read, no sector is found in it, or the folder holds no picture.
+    """
+    count = 0
+    frames = track(_frames(path), "segmenting", console=Console(stderr=True), transient=True)
+    for name, image in frames:
+        sector = estimate_sector(image).mask
+        if not sector.any():
+            raise UserError(f"{path}: {name}: is black, so there is nothing to find; leave it out")
+        mask = find_masks(loaded, image[None], sector[None], device)[0] * sector
+        picture = overlay(image * sector, mask, sector, loaded.label_space, _SIDE)
+        picture = np.vstack([picture, legend(loaded.label_space, "", picture.shape[1])])
+        write_whole(out / f"{name}_mask.png", cv2.imencode(".png", mask)[1].tobytes())
+        write_png(out / f"{name}_overlay.png", picture)
+        count += 1
+    return count
+
+
+def _frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Name and grey levels of every frame."""
+    if path.is_dir():
+        files = [file for file in list_files(path) if file.lower().endswith(".png")]
+        if not files:
+            raise UserError(f"{path}: holds no PNG; give a picture, a folder of pictures, a DICOM file or a store")
+        for file in files:
+            yield file.removesuffix(Path(file).suffix), read_gray(path / file)
+    elif path.suffix.lower() == ".png":
+        yield path.stem, read_gray(path)
+    else:
+        header = read_header(path)
+        region = header.regions[0] if header.regions else None
+        for index, frame in zip(range(header.frames), read_frames(path, range(header.frames)), strict=True):
+            grey = to_grey(frame)
+            yield f"{path.stem}_{index:04d}", grey if region is None else region.crop(grey)
