@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 
 from tte_tee.anatomy import LabelSpace
@@ -112,7 +112,7 @@ def save_segmenter(
 ) -> None:
     """Writes a segmenter folder, whole or not at all."""
     with whole_folder(folder) as temporary:
-        save_file({name: weight.contiguous() for name, weight in segmenter.state_dict().items()}, temporary / _WEIGHTS)
+        save_model(segmenter, str(temporary / _WEIGHTS))  # DynUNet knows its layers under two names each
         values = {
             "network": asdict(segmenter.config),
             "label_space": {"name": label_space.name, "structures": label_space.structures},
@@ -136,10 +136,9 @@ def load_segmenter(folder: str | Path) -> LoadedSegmenter:
         space = LabelSpace(values["label_space"]["name"], tuple(values["label_space"]["structures"]))
         rows, columns = values["image_size"]
         segmenter = Segmenter(config, space.structures)
-        weights = load_file(folder / _WEIGHTS)
-        if not all(torch.isfinite(weight).all() for weight in weights.values()):
+        load_model(segmenter, str(folder / _WEIGHTS))
+        if not all(torch.isfinite(weight).all() for weight in segmenter.state_dict().values()):
             raise ValueError("a weight is no finite number")
-        segmenter.load_state_dict(weights)
     except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a readable segmenter ({first_line(error)}); train one with 'fit'") from error
     return LoadedSegmenter(

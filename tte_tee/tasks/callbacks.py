@@ -100,7 +100,30 @@ class EMA(Callback):
 
 
 class Checkpoint(ModelCheckpoint):
-    """Lightning's checkpoint, whose ``last.ckpt`` is always the end of the run once it has ended."""
+    """Lightning's checkpoint, whose ``last.ckpt`` is always the end of the run once it has ended.
+
+    Where validation and a save fall on one step, validation comes first: what it found (the best
+    weights so far) would be lost to a run that goes on from there.
+    """
+
+    _waiting: tuple[Any, ...] = ()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Saves when it is time, or once the validation of this step is done."""
+        every = trainer.val_check_batch
+        if trainer.enable_validation and every and (trainer.fit_loop.total_batch_idx + 1) % every == 0:
+            self._waiting = (outputs, batch, batch_idx)
+        else:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Makes up for a save that waited."""
+        super().on_validation_end(trainer, pl_module)
+        if self._waiting:
+            waiting, self._waiting = self._waiting, ()
+            super().on_train_batch_end(trainer, pl_module, *waiting)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the steps after the last periodic save."""
