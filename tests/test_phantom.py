@@ -234,3 +234,11 @@ def test_cohorts_are_whole(words: list[str], says: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         main(["data", "phantom", *words, "--out", str(tmp_path / "f.h5")])
     assert says in capsys.readouterr().err
+
+
+def test_a_population_can_be_drawn_from_in_parts(tee: EchoStore, tmp_path: Path) -> None:
+    part = _store(tmp_path, "tee", patients=2, angles=(30, 60), first=3)
+    assert list(part.table["key"]) == list(tee.table["key"][24:40])
+    for index in range(len(part)):
+        np.testing.assert_array_equal(part.frame(index)[0], tee.frame(24 + index)[0])
+    assert part.command.endswith("--angles 30 60 --first 3 --out tee.h5")

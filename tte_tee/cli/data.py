@@ -57,8 +57,10 @@ def _phantom(args: argparse.Namespace) -> None:
 
     given = {name: value for name, value in vars(args).items() if name not in ("command", "out", "cohort")}
     if "cohort" in args:
-        if fixed := set(given) - {"size"}:
-            raise UserError(f"--cohort says all but --size and --out; leave out --{', --'.join(sorted(fixed))}")
+        if fixed := set(given) - {"size", "first"}:
+            raise UserError(
+                f"--cohort says all but --size, --first and --out; leave out --{', --'.join(sorted(fixed))}"
+            )
         spec = replace(study_spec(args.cohort), **given)
     else:
         if missing := {"domain", "patients"} - set(given):
@@ -120,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--seed", type=int, metavar="S", help="decides every draw (default: 0)")
     option("--size", type=int, metavar="PIXELS", help="height and width (default: 64)")
     option("--angles", type=int, nargs="+", metavar="DEG", help="TEE only: more planes, between 0 and 90 degrees")
+    option("--first", type=int, metavar="N", help="number of the first heart: another draw of a cohort (default: 0)")
     option("--val", type=float, metavar="SHARE", help="share of the patients in split val (default: 0.15)")
     option("--test", type=float, metavar="SHARE", help="share of the patients in split test (default: 0.25)")
     phantom.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write, or to replace")

@@ -35,6 +35,7 @@ class PhantomSpec:
         seed: of the population; two seeds have no heart in common, and neither have the two domains.
         size: pixels per side.
         angles: further omniplane angles of ``tee``, degrees strictly between 0 and 90.
+        first: number of the first heart, so that a population can be drawn from in parts.
         val, test: shares of the patients; the first patients are train, then val, then test.
 
     Raises:
@@ -46,6 +47,7 @@ class PhantomSpec:
     seed: int = 0
     size: int = 64
     angles: tuple[int, ...] = ()
+    first: int = 0
     val: float = 0.15
     test: float = 0.25
 
@@ -54,8 +56,8 @@ class PhantomSpec:
             raise UserError(f"phantom: domain '{self.domain}' is unknown; use {' or '.join(DOMAINS)}")
         if self.patients < 1:
             raise UserError(f"phantom: {self.patients} patients; ask for at least 1")
-        if self.seed < 0:
-            raise UserError(f"phantom: seed {self.seed} is negative; use 0 or more")
+        if min(self.seed, self.first) < 0:
+            raise UserError(f"phantom: seed {self.seed}, first heart {self.first}; use 0 or more")
         if not MINIMUM_SIZE <= self.size <= MAXIMUM_SIZE:
             raise UserError(f"phantom: size {self.size}; use {MINIMUM_SIZE} to {MAXIMUM_SIZE} pixels")
         if self.angles and self.domain != "tee":
@@ -86,14 +88,14 @@ class PhantomSpec:
 
     def patient(self, index: int) -> str:
         """Identifier of patient ``index``, unique over domains and seeds."""
-        return f"phantom-{self.domain}-s{self.seed}-{index:04d}"
+        return f"phantom-{self.domain}-s{self.seed}-{self.first + index:04d}"
 
     def command(self, out: str) -> str:
         """The command line that makes this store as ``out``."""
         words = ["python -m tte_tee data phantom"]
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("angles", "val", "test") and value == field.default:
+            if field.name in ("angles", "first", "val", "test") and value == field.default:
                 continue
             words.append(f"--{field.name} {' '.join(map(str, value)) if field.name == 'angles' else value}")
         return " ".join([*words, f"--out {out}"])
@@ -116,10 +118,11 @@ def write_phantom(spec: PhantomSpec, path: str | Path, *, progress: bool = False
 
 
 def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
-    patient = draw_patient(spec.domain, spec.seed, index)
+    number = spec.first + index
+    patient = draw_patient(spec.domain, spec.seed, number)
     for angle in (0, *sorted(spec.angles), 90):
         view, study = plane_names(spec.domain, angle)
-        seed = derived_seed(spec.domain, spec.seed, index, "acquisition", angle)
+        seed = derived_seed(spec.domain, spec.seed, number, "acquisition", angle)
         for phase in ("ED", "ES"):
             frame = acquire(patient, spec.domain, angle, phase, seed, spec.size)
             info = FrameInfo(
