@@ -57,7 +57,7 @@ class PhantomSpec:
         if self.patients < 1:
             raise UserError(f"phantom: {self.patients} patients; ask for at least 1")
         if min(self.seed, self.first) < 0:
-            raise UserError(f"phantom: seed {self.seed}, first heart {self.first}; use 0 or more")
+            raise UserError(f"phantom: seed {self.seed}, first heart {self.first}; neither may be negative")
         if not MINIMUM_SIZE <= self.size <= MAXIMUM_SIZE:
             raise UserError(f"phantom: size {self.size}; use {MINIMUM_SIZE} to {MAXIMUM_SIZE} pixels")
         if self.angles and self.domain != "tee":
