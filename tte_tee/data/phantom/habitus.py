@@ -56,15 +56,15 @@ class Habitus:
             settings=rng.uniform(0, 1, settings),
             right_wall=float(rng.uniform(-14, 1)),
             septa=float(rng.uniform(-10, 5)),
-            right_blood=float(rng.uniform(2, 14) if rng.random() < 0.4 else rng.uniform(-4, 2)),
+            right_blood=float(rng.uniform(2, 18) if rng.random() < 0.45 else rng.uniform(-4, 2)),
             trabecula=float(rng.uniform(0.8, 6)),
             effusion=float(rng.uniform(4, 14) if rng.random() < 0.35 else 0.0),
             fluids=_beside(shape, rng, int(rng.integers(0, 5))),
             fats=_beside(shape, rng, int(rng.integers(0, 5))),
             bands=_bands(rng, int(rng.integers(0, 4))),
             lead=rng.normal(0, 0.25, (4, 3)) if rng.random() < 0.35 else np.empty((0, 3)),
-            depth_gain=rng.normal(0, 4, KNOTS),
-            side_gain=rng.normal(0, 4, KNOTS),
+            depth_gain=rng.normal(0, 5.5, KNOTS),
+            side_gain=rng.normal(0, 5.5, KNOTS),
         )
 
 

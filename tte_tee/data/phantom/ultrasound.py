@@ -106,12 +106,12 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
         "gain": (-7, 6), "dynamic_range": (42, 56), "gamma": (0.95, 1.3),
     },
     "tee": {
-        "axial": (0.6, 1.2), "lateral": (1.0, 2.2), "focus": (40, 100), "blood": (-37, -16),
+        "axial": (0.6, 1.2), "lateral": (1.0, 2.2), "focus": (40, 100), "blood": (-37, -12),
         "pericardium": (-4, 9), "fibrous": (0, 5), "leaflet": (-4, 8), "outside": (-18, 1), "lung": (0, 16),
         "far": (-4, 16), "trabecula": (0.8, 3.0), "patch": (2.5, 5.5), "specular": (0, 12), "anisotropy": (3, 14),
         "attenuation": (0.1, 1.2), "clutter": (2, 12), "clutter_reach": (2.5, 10), "haze": (-40, -18),
         "side_lobes": (-36, -22), "shadow": (2, 9), "dropout": (6, 24), "edge": (0, 20), "noise": (-37, -20),
-        "gain": (-10, 10), "dynamic_range": (36, 60), "gamma": (0.8, 1.4),
+        "gain": (-16, 10), "dynamic_range": (36, 60), "gamma": (0.8, 1.4),
     },
 }  # fmt: skip
 

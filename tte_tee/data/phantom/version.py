@@ -9,7 +9,7 @@ must not meet in one comparison.
 """
 
 PHANTOM_VERSION = "1"
-REFERENCE = "6d537bfe123c788b6b31ea05607914b4db5fade10744780cb55aa8bfad7d3f7c"
+REFERENCE = "75c164bba6877e630f6143d683cfcc50bcc994ee575ba5e90215cd1184b6c718"
 """SHA-256 of the reference frames of this version."""
 
 
