@@ -231,3 +231,22 @@ def test_frames_that_cannot_be_halved_are_refused(
     with pytest.raises(SystemExit):
         fit(tmp_path, "--model.network.channels=[4, 4, 4, 4, 4, 4]")
     assert "halves them 5 times" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_score_as_one(fit: Train, tmp_path: Path, tee_store: Path) -> None:
+    """Half the batch on each of two ranks is the same run; padded test frames are scored once."""
+    two = ["--trainer.devices=2", "--trainer.strategy=ddp_fork", "--data.batch_size=2"]
+    store = write_store(tmp_path / "odd.h5", TEE, patients={"train": 4, "val": 1, "test": 3})
+    whole, halves = (fit(tmp_path / str(n), f"--data.real={store}", *words) for n, words in enumerate(([], two)))
+    first, second = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, halves))
+    for name, tensor in first["state_dict"].items():
+        torch.testing.assert_close(second["state_dict"][name], tensor, atol=2e-3, rtol=0)
+    checkpoint = f"--ckpt_path={whole}/checkpoints/last.ckpt"
+    runs = [
+        fit(tmp_path / f"t{n}", f"--data.real={store}", checkpoint, *words, command="test")
+        for n, words in enumerate(([], two))
+    ]
+    judged = [json.loads((run / "metrics.json").read_text()) for run in runs]
+    assert judged[0]["cases"] == judged[1]["cases"]
+    assert len(judged[0]["cases"]) == 6 * 4
