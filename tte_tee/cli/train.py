@@ -158,6 +158,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message="Total length of .* across ranks is zero")  # max_steps 0
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint.*not resumable")  # FrameStream is
     warnings.filterwarnings("ignore", message="The dirpath has changed")  # each command has a folder of its own
+    warnings.filterwarnings("ignore", message="Using `DistributedSampler` with the dataloaders")
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     warnings.filterwarnings("ignore", message=".*__array__.*copy keyword.*")
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter.*")

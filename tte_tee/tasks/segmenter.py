@@ -84,8 +84,8 @@ class HeartSegmenter(Task):
         if self.pretrained is not None:
             self.start = load_segmenter(self.pretrained)
             take_over(self.segmenter, self.start, self.pretrained)
-        dice = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
-        self.loss = DeepSupervisionLoss(dice)
+        # Per frame, not over the batch: a mean over frames is the same however ranks share them.
+        self.loss = DeepSupervisionLoss(DiceCELoss(include_background=False, to_onehot_y=True, softmax=True))
 
     def layers(self) -> list[GroupRow]:
         """The network as one group."""
@@ -130,9 +130,9 @@ class HeartSegmenter(Task):
         summary = result.summary()
         for structure, values in summary["structures"].items():
             if values["dice"] is not None:
-                self.log(f"val/dice/{structure}", values["dice"], rank_zero_only=False, sync_dist=False)
+                self.log(f"val/dice/{structure}", values["dice"], sync_dist=True)
         dice = summary["mean_dice"] or 0.0
-        self.log("val/dice", dice, prog_bar=True, sync_dist=False)
+        self.log("val/dice", dice, prog_bar=True, sync_dist=True)
         if not self.trainer.sanity_checking and self.trainer.state.fn == "fit" and dice > self._best_dice:
             self._best_dice = dice
             self._best = {name: weight.detach().clone() for name, weight in self.segmenter.state_dict().items()}
@@ -152,7 +152,9 @@ class HeartSegmenter(Task):
         found = self._gathered()
         result = score(self.data.test_store, found)
         run = self.trainer.log_dir
-        self.log_dict({f"test/dice/{s}": v["dice"] or 0.0 for s, v in result.summary()["structures"].items()})
+        self.log_dict(
+            {f"test/dice/{s}": v["dice"] or 0.0 for s, v in result.summary()["structures"].items()}, sync_dist=True
+        )
         if self.trainer.is_global_zero and run:
             write_judgement(Path(run), self.data.test_store, found, result, {SEEN: sorted(self.seen())})
 
