@@ -1,8 +1,10 @@
 """Tiny stores, a tiny base and short runs, shared by the tests."""
 
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 from folders import write_frame
 
 from tte_tee.anatomy import CAMUS, TEE, LabelSpace
-from tte_tee.data.store import FrameInfo, StoreWriter
+from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 
 SIZE = 16
 VIEWS = {"camus": ("A4C", "A2C"), "tee": ("ME4C", "ME2C")}
@@ -63,6 +65,26 @@ def write_store(
                         mask_source="phantom",
                     )
                     writer.append(image * (not blank), mask, sector, info)
+    return path
+
+
+def generated(
+    real: Path,
+    path: Path,
+    *,
+    patients: Collection[str] = ("train0", "train1"),
+    source: str = "phantom",
+    record: dict[str, Any] | None = None,
+) -> Path:
+    """A store of "generated" frames: those of some patients of a real store, said to be drawn for their masks."""
+    store = EchoStore(real)
+    text = json.dumps(record or {})
+    with StoreWriter(path, store.label_space, licence="none", command="test", provenance=text) as writer:
+        for i, frame in enumerate(store):
+            info = store.info(i)
+            if info.patient in patients:
+                changed = {"origin": "generated", "split": "train", "mask_source": source, "parent": info.key}
+                writer.append(*frame, FrameInfo(**{**info.__dict__, **changed}))
     return path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from conftest import Train, make_base, write_store
+from conftest import Train, generated, make_base, write_store
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
@@ -15,17 +15,10 @@ from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 
 
-def synthetic(path: Path, real: Path, patients: tuple[str, ...], seen: tuple[str, ...], source: str = "phantom") -> str:
+def leaking(path: Path, real: Path, patients: tuple[str, ...], seen: tuple[str, ...], source: str = "phantom") -> str:
     """A store of generated frames of the masks of some patients, by an adapter that has seen others."""
-    store = EchoStore(real)
-    record = json.dumps({"adapter": {"provenance": {"seen": list(seen)}}})
-    with StoreWriter(path, store.label_space, licence="none", command="test", provenance=record) as writer:
-        for i, (image, mask, sector) in enumerate(store):
-            info = store.info(i)
-            if info.patient in patients:
-                changed = {"origin": "generated", "split": "train", "mask_source": source, "parent": info.key}
-                writer.append(image, mask, sector, FrameInfo(**{**info.__dict__, **changed}))
-    return str(path)
+    record = {"adapter": {"provenance": {"seen": list(seen)}}}
+    return str(generated(real, path, patients=patients, source=source, record=record))
 
 
 def refused(real: Path, mixed: str, **options: object) -> str:
@@ -59,17 +52,17 @@ def test_a_leak_is_named() -> None:
 
 
 def test_masks_of_a_test_patient(tee_store: Path, tmp_path: Path) -> None:
-    mixed = synthetic(tmp_path / "s.h5", tee_store, ("train0", "test0"), ())
+    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0", "test0"), ())
     assert "test0" in refused(tee_store, mixed)
 
 
 def test_masks_of_a_validation_patient(tee_store: Path, tmp_path: Path) -> None:
-    mixed = synthetic(tmp_path / "s.h5", tee_store, ("train0", "val0"), ())
+    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0", "val0"), ())
     assert "val0" in refused(tee_store, mixed)
 
 
 def test_an_adapter_or_shape_model_that_saw_a_test_patient(tee_store: Path, tmp_path: Path) -> None:
-    mixed = synthetic(tmp_path / "s.h5", tee_store, ("train0",), ("train0", "test1"), "ssm")
+    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0",), ("train0", "test1"), "ssm")
     said = refused(tee_store, mixed)
     assert "test1" in said and "adapter, base or masks" in said
 
@@ -77,17 +70,17 @@ def test_an_adapter_or_shape_model_that_saw_a_test_patient(tee_store: Path, tmp_
 def test_masks_of_more_patients_than_the_real_arm_has(tee_store: Path, tmp_path: Path) -> None:
     chosen = SegmentationDataModule(str(tee_store), patients=2).training_patients()
     (other, *_) = sorted({f"train{n}" for n in range(4)} - set(chosen))
-    mixed = synthetic(tmp_path / "s.h5", tee_store, (chosen[0], other), ())
+    mixed = leaking(tmp_path / "s.h5", tee_store, (chosen[0], other), ())
     assert other in refused(tee_store, mixed, patients=2)
 
 
 def test_an_adapter_of_more_patients_than_the_real_arm_has(tee_store: Path, tmp_path: Path) -> None:
     chosen = SegmentationDataModule(str(tee_store), patients=2).training_patients()
     (other, *_) = sorted({f"train{n}" for n in range(4)} - set(chosen))
-    mixed = synthetic(tmp_path / "s.h5", tee_store, (chosen[0],), (*chosen, other))
+    mixed = leaking(tmp_path / "s.h5", tee_store, (chosen[0],), (*chosen, other))
     said = refused(tee_store, mixed, patients=2)
     assert other in said and "refit adapter and shape model" in said
-    fine = synthetic(tmp_path / "fine.h5", tee_store, (chosen[0],), (*chosen, "val0", "somebody-of-the-base"))
+    fine = leaking(tmp_path / "fine.h5", tee_store, (chosen[0],), (*chosen, "val0", "somebody-of-the-base"))
     SegmentationDataModule(str(tee_store), fine, 1.0, patients=2).setup("fit")
 
 
@@ -142,12 +135,12 @@ def test_the_shipped_base_names_its_patients() -> None:
 
 
 def test_copies_of_stores_keep_whom_they_have_seen(tee_store: Path, tmp_path: Path) -> None:
-    mixed = synthetic(tmp_path / "s.h5", tee_store, ("train0",), ("test1",))
+    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0",), ("test1",))
     main(["data", "subset", mixed, "--frames", "1", "--out", str(tmp_path / "one.h5")])
     assert "test1" in refused(tee_store, str(tmp_path / "one.h5"))
 
 
 def test_the_label_spaces_must_agree(tee_store: Path, tmp_path: Path) -> None:
     other = write_store(tmp_path / "tte.h5", CAMUS)
-    mixed = synthetic(tmp_path / "s.h5", other, ("train0",), ())
+    mixed = leaking(tmp_path / "s.h5", other, ("train0",), ())
     assert "masks hold LV, LV_epi, LA" in refused(tee_store, mixed)
