@@ -84,8 +84,9 @@ class HeartSegmenter(Task):
         if self.pretrained is not None:
             self.start = load_segmenter(self.pretrained)
             take_over(self.segmenter, self.start, self.pretrained)
-        # Per frame, not over the batch: a mean over frames is the same however ranks share them.
-        self.loss = DeepSupervisionLoss(DiceCELoss(include_background=False, to_onehot_y=True, softmax=True))
+        # Dice over the batch as a whole: a frame that lacks a structure says little of it by itself.
+        dice = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True, batch=True)
+        self.loss = DeepSupervisionLoss(dice)
 
     def layers(self) -> list[GroupRow]:
         """The network as one group."""
@@ -103,9 +104,16 @@ class HeartSegmenter(Task):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Dice and cross-entropy of one batch, summed over the network's levels."""
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-        loss = self.loss(self.segmenter.outputs(batch["image"]), batch["mask"][:, None])
+        levels = [self._of_all_ranks(level) for level in self.segmenter.outputs(batch["image"])]
+        loss = self.loss(levels, self._of_all_ranks(batch["mask"])[:, None])
         self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]))
         return loss
+
+    def _of_all_ranks(self, part: Tensor) -> Tensor:
+        """The global batch of which each rank has a part, so that its Dice is that of one process."""
+        if self.trainer.world_size == 1:
+            return part
+        return self.all_gather(part, sync_grads=part.is_floating_point()).flatten(0, 1)  # type: ignore[union-attr]
 
     def _find(self, batch: Batch) -> None:
         found = self.segmenter.find(batch["image"]).cpu().numpy()
