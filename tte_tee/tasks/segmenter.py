@@ -1,5 +1,6 @@
 """The segmenter's training: Dice and cross-entropy on real frames, synthetic ones, or both."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,9 @@ class HeartSegmenter(Task):
         """The global batch of which each rank has a part, so that its Dice is that of one process."""
         if self.trainer.world_size == 1:
             return part
-        return self.all_gather(part, sync_grads=part.is_floating_point()).flatten(0, 1)  # type: ignore[union-attr]
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # of what Lightning calls in torch
+            gathered = self.all_gather(part, sync_grads=part.is_floating_point())
+        return gathered.flatten(0, 1)  # type: ignore[union-attr]
 
     def _find(self, batch: Batch) -> None:
         found = self.segmenter.find(batch["image"]).cpu().numpy()
