@@ -6,8 +6,6 @@ modes_<VIEW>.png          what each mode changes
 """
 
 import json
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from tte_tee.data.shape_model.model import ShapeModel, ViewModel
 from tte_tee.data.shape_model.modes import mode_sheet
 from tte_tee.data.shape_model.rules import Rules
 from tte_tee.errors import UserError
+from tte_tee.files import whole_folder, write_json
 
 SCHEMA_VERSION = 1
 _RECORD, _ARRAYS = "shape_model.json", "shape_model.safetensors"
@@ -45,20 +44,11 @@ def save_shape_model(folder: str | Path, model: ShapeModel) -> None:
     folder = Path(folder)
     check_folder(folder)
     values = {"schema_version": SCHEMA_VERSION, "hash": model.hash, **model.core(), "provenance": dict(model.record)}
-    temporary = folder.with_name(f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}")
-    try:
-        temporary.mkdir(parents=True)
-        (temporary / _RECORD).write_text(json.dumps(values, indent=2) + "\n")
+    with whole_folder(folder) as temporary:
+        write_json(temporary / _RECORD, values)
         (temporary / _ARRAYS).write_bytes(save(model.arrays()))
         for view in model.views:
             write_png(temporary / f"modes_{view}.png", mode_sheet(model, view))
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write there ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_shape_model(folder: str | Path) -> ShapeModel:
