@@ -24,4 +24,5 @@ def test_the_table_says_what_was_scored_and_in_which_unit() -> None:
     assert "3 patients, 12 frames; global Dice 80.0, class-weighted -" in text
     assert "HD95, % of diagonal" in text
     row = next(line for line in text.splitlines() if "RV" in line)
-    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["RV", "75.1", "4.26", "1.50", "-", "3", "1", "2", "4"]
+    cells = [cell.strip() for cell in row.strip("│ ").split("│")]
+    assert cells == ["RV", "75.1", "4.26", "1.50", "-", "3", "1", "2", "4"]
