@@ -98,29 +98,25 @@ def pack_folder(
         counts = [clip.frames for clip in listing.clips]
         frames = None if None in counts else sum(count or 0 for count in counts)
         return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, 0, problems.found)
-    parts = Parts(out, fingerprint(plan.path.read_bytes(), root, listing.clips, __version__))
-    parts.open()
+    asked = (plan.path.read_text(encoding="utf-8"), __version__, f"skip_bad={skip_bad}")
+    beside = [plan.sector] if isinstance(plan.sector, str) else []
     command = f"python -m tte_tee data pack {plan.path.name} --root FOLDER --out {out.name}"
     frames, unsure, found = 0, 0, Counter[str]()
-    try:
-        with StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store:
-            for part in _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress):
-                problems.found.extend(line for line in part.problems if line not in problems.found)
-                for image, mask, sector, info in zip(part.images, part.masks, part.sectors, part.infos, strict=True):
-                    store.append(image, mask, sector, info)
-                    frames, unsure = frames + 1, unsure + (info.sector_confidence < UNSURE)
-                found.update({info.patient: 1 for info in part.infos})
-            if not frames:
-                reason = (
-                    f"{len(problems.found)} files are bad: {problems.found[0]}"
-                    if problems.found
-                    else "widen the recipe"
-                )
-                raise UserError(f"{root}: no frame is left; {reason}")
-    except UserError:
-        parts.remove()
-        raise
-    parts.remove()
+    with (
+        Parts(out, fingerprint(asked, root, listing.clips, beside)) as parts,
+        StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store,
+    ):
+        for part in _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress):
+            problems.found.extend(line for line in part.problems if line not in problems.found)
+            for image, mask, sector, info in zip(part.images, part.masks, part.sectors, part.infos, strict=True):
+                store.append(image, mask, sector, info)
+                frames, unsure = frames + 1, unsure + (info.sector_confidence < UNSURE)
+            found.update({info.patient: 1 for info in part.infos})
+        if not frames:
+            reason = (
+                f"{len(problems.found)} files are bad: {problems.found[0]}" if problems.found else "widen the recipe"
+            )
+            raise UserError(f"{root}: no frame is left; {reason}")
     patients = Counter({clip.patient: clip.split for clip in listing.clips if clip.patient in found}.values())
     return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, unsure, problems.found, out)
 
@@ -135,8 +131,7 @@ def _list(plan: Recipe, root: Path, problems: Problems) -> Listing:
         raise UserError(f"{root}: no such folder; give the folder of recipe '{plan.name}' with --root")
     listing = plan.importer.clips(root, plan.assigner(root), problems)
     if not listing.clips:
-        reason = f"{len(problems.found)} files are bad: {problems.found[0]}" if problems.found else "nothing to pack"
-        raise UserError(f"{root}: {reason}; is --root right for {plan.path}?")
+        raise UserError(f"{root}: {problems.summary or 'nothing to pack'}; is --root right for {plan.path}?")
     splits = pd.DataFrame([(clip.patient, clip.split) for clip in listing.clips], columns=["patient", "split"])
     counts = splits.groupby("patient")["split"].nunique()
     if leaking := list(counts.index[counts > 1]):

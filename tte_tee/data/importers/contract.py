@@ -84,6 +84,11 @@ class Problems:
         if str(error) not in self.found:
             self.found.append(str(error))
 
+    @property
+    def summary(self) -> str:
+        """How many files are bad, and the first; empty if none is."""
+        return f"{len(self.found)} files are bad: {self.found[0]}" if self.found else ""
+
     @contextmanager
     def noted(self) -> Iterator[None]:
         """A block of one file: what it raises as UserError goes to :meth:`add`, and the rest of it is left out."""
