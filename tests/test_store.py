@@ -239,6 +239,16 @@ def replaced(name: str, data: object, **options: object) -> Callable[[Path], Non
     return edited(change)
 
 
+def declare(count: int) -> Callable[[h5py.File], None]:
+    """Makes all of a store as long as ``count`` frames, of which none is written."""
+
+    def change(file: h5py.File) -> None:
+        for name in ("images", "masks", "sector", *(f"frames/{column}" for column in COLUMNS)):
+            file[name].resize(count, axis=0)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -253,6 +263,15 @@ def replaced(name: str, data: object, **options: object) -> Callable[[Path], Non
         (replaced("frames/split", ["dev"], dtype=h5py.string_dtype()), "split 'dev' is not one of"),
         (replaced("masks", np.zeros((1, 16, 16))), "uint8"),
         (replaced("masks", np.zeros((1, 16), np.uint8)), "differ in number"),
+        (edited(lambda file: file.attrs.update(licence=7)), "'licence' is no text"),
+        (edited(lambda file: file.attrs.update(command=np.bytes_(b"x"))), "'command' is no text"),
+        (edited(lambda file: file.attrs.create("licence", b"\xff", dtype=h5py.string_dtype())), "readable"),
+        (edited(lambda file: file.attrs.update(provenance="[" * 60_000)), "readable"),
+        (replaced("frames/seed", ["x"]), "column 'seed' is object, and should be int64"),
+        (replaced("frames/seed", [np.nan]), "column 'seed' is float64, and should be int64"),
+        (replaced("frames/study", [1.0]), "column 'study' is float64, and should be text"),
+        (replaced("images", np.zeros((1, 1, 2**14 + 1), np.uint8)), "declares 1 frames of 1x16385"),
+        (edited(declare(10**9)), "declares 1000000000 frames"),
         (missing, "no such echo store.*data pack"),
         (text, "not a readable echo store"),
         (foreign, "found none"),
