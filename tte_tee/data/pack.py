@@ -15,7 +15,7 @@ import pandas as pd
 
 from tte_tee import __version__
 from tte_tee.data.geometry import resize_image, resize_labels, resized_spacing
-from tte_tee.data.importers.contract import Clip, Listing, Problems, RawFrame
+from tte_tee.data.importers.contract import Clip, Listing, Place, Problems, RawFrame
 from tte_tee.data.importers.files import read_gray, within
 from tte_tee.data.parts import Part, Parts, fingerprint, read_part, write_part
 from tte_tee.data.recipe import FROM_FILES, Recipe, load_recipe
@@ -100,7 +100,9 @@ def pack_folder(
         return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, 0, problems.found)
     asked = (plan.path.read_text(encoding="utf-8"), __version__, f"skip_bad={skip_bad}")
     beside = [plan.sector] if isinstance(plan.sector, str) else []
-    command = f"python -m tte_tee data pack {plan.path.name} --root FOLDER --out {out.name}"
+    # Who packs patient by patient may name recipe and store after them.
+    names = ("RECIPE.yaml", "STORE.h5") if plan.importer.private else (plan.path.name, out.name)
+    command = f"python -m tte_tee data pack {names[0]} --root FOLDER --out {names[1]}"
     frames, unsure, found = 0, 0, Counter[str]()
     with (
         Parts(out, fingerprint(asked, root, listing.clips, beside)) as parts,
@@ -191,22 +193,26 @@ def _read_clip(plan: Recipe, root: Path, clip: Clip, problems: Problems) -> Iter
     peaks: dict[tuple[int, ...], np.ndarray] = {}
     for frame in frames:
         peaks[frame.image.shape] = np.maximum(frame.image, peaks.get(frame.image.shape, frame.image))
-    sectors = {shape: _sector(plan, root, peak) for shape, peak in peaks.items()}
+    places = {frame.image.shape: frame.place for frame in frames}
+    sectors = {shape: _sector(plan, root, peak, places[shape]) for shape, peak in peaks.items()}
     for frame in frames:
         with problems.noted():
             yield _store_row(plan, root, clip, frame, sectors[frame.image.shape])
 
 
-def _sector(plan: Recipe, root: Path, peak: np.ndarray) -> SectorEstimate:
+def _sector(plan: Recipe, root: Path, peak: np.ndarray, place: Place | None) -> SectorEstimate:
     """The recipe's sector, or an estimate from the brightest value of a clip's frames.
 
-    The probe's settings seldom change within a clip: what one frame leaves dark another shows.
+    The recipe speaks of pixels of the files, of which the frames may be a part. The probe's settings
+    seldom change within a clip: what one frame leaves dark another shows.
     """
     if isinstance(plan.sector, SectorShape):
-        return SectorEstimate(plan.sector.draw(peak.shape), plan.sector, 1.0)
-    if plan.sector is not None:
-        return SectorEstimate((read_gray(within(root, plan.sector)) > 0).astype(np.uint8), None, 1.0)
-    return estimate_sector(peak)
+        mask = plan.sector.draw(place.shape if place else peak.shape)
+    elif plan.sector is not None:
+        mask = (read_gray(within(root, plan.sector)) > 0).astype(np.uint8)
+    else:
+        return estimate_sector(peak)
+    return SectorEstimate(place.cut(mask) if place else mask, None, 1.0)
 
 
 def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: SectorEstimate) -> _Row:
