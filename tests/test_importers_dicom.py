@@ -74,6 +74,12 @@ def test_a_given_sector_is_in_pixels_of_the_files(root: Path, drawn: bool) -> No
     assert np.array_equal(image, expected() * sector)
 
 
+def test_a_spacing_that_no_pixel_has_is_named(root: Path) -> None:
+    save(root / "a.dcm", grey_cine(SequenceOfUltrasoundRegions=Sequence([region_item(delta=1e30)])))
+    assert "a.dcm: gives (2e+31, 1e+31) mm per pixel" in refused(root, RECIPE)
+    assert pack(root, RECIPE, spacing="unknown").info(0).spacing is None
+
+
 def test_bits_above_the_stored_ones_are_no_picture(root: Path) -> None:
     grey = screen()[None].astype("<u2") | 0x8000  # an overlay plane of old files
     save(root / "a.dcm", make(grey, tags={"BitsStored": 8, "HighBit": 7}))

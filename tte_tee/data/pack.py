@@ -18,7 +18,7 @@ from tte_tee.data.geometry import resize_image, resize_labels, resized_spacing
 from tte_tee.data.importers.contract import Clip, Listing, Place, Problems, RawFrame
 from tte_tee.data.importers.files import read_gray, within
 from tte_tee.data.parts import Part, Parts, fingerprint, read_part, write_part
-from tte_tee.data.recipe import FROM_FILES, Recipe, load_recipe
+from tte_tee.data.recipe import FROM_FILES, Recipe, is_spacing, load_recipe
 from tte_tee.data.sector import SectorEstimate, SectorShape, estimate_sector
 from tte_tee.data.store import SPLITS, FrameInfo, StoreWriter, check_target
 from tte_tee.data.workers import in_order
@@ -229,6 +229,8 @@ def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: Se
     values = np.zeros(shape, np.uint8) if frame.values is None else _to_ids(plan, root, frame)
     _same_size(root / frame.mask_file, values, root / frame.file, shape)
     spacing = frame.spacing if plan.spacing == FROM_FILES else plan.spacing
+    if spacing is not None and not all(map(is_spacing, _pair(spacing))):
+        raise UserError(f"{root / frame.file}: gives {spacing} mm per pixel; correct it, or set 'spacing' otherwise")
     image = frame.image * sector.mask if plan.importer.private else frame.image
     info = FrameInfo(
         key=frame.key,
