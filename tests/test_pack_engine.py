@@ -191,6 +191,14 @@ def test_a_folder_that_is_no_pack_s_stays(many: Path) -> None:
     assert left(many) == ["f.h5", mine.name]
 
 
+def test_brackets_in_a_name_are_no_markup_of_the_bar(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    out = many.parent / "out" / "[f].h5"
+    pack_folder(recipe_of(many, name="[/x]"), many, out, workers=0, progress=True)
+    main(["data", "verify", str(out)])
+    main(["data", "subset", str(out), "--patients=1", f"--out={out.with_name('[g].h5')}"])
+
+
 def test_a_link_that_leads_nowhere_is_one_line(root: Path) -> None:
     image = root / "train/p1_2CH_ED.png"
     image.unlink()
