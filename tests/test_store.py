@@ -3,7 +3,9 @@
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -155,6 +157,17 @@ def test_an_interrupted_write_leaves_the_older_file_alone(tmp_path: Path, kind: 
         raise kind
     assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
     assert EchoStore(tmp_path / "f.h5").content_hash == before
+
+
+@pytest.mark.parametrize("frames", [1, 200])
+def test_a_disk_that_would_be_full_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int) -> None:
+    old = write(tmp_path / "f.h5", INFO).content_hash
+    free = iter([2**30] * (frames > 1) + [0])
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=next(free)))
+    with pytest.raises(UserError, match=r"f\.h5: cannot write there \(No space left on device\)"):
+        write(tmp_path / "f.h5", *[replace(INFO, key=str(n)) for n in range(frames)])
+    assert EchoStore(tmp_path / "f.h5").content_hash == old
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
 
 
 def test_a_whole_write_replaces_the_older_file(tmp_path: Path) -> None:
