@@ -87,6 +87,7 @@ def test_unknown_command(capsys: pytest.CaptureFixture[str]) -> None:
         (["fit", "--trainer.max_stepz=3"], "max_stepz"),
         (["test", "--model=TEEAdapter", "--model.scope=[convolution]", "--data=PhantomDataModule"], "--ckpt_path"),
         (["synthesize", "--adapter=nowhere", "--masks=nowhere.h5", "--out=o.h5"], "nowhere.h5"),
+        (["data", "phantom", "--domain=tee", "--patients=1", "--out=caf\udce9.h5"], "is not UTF-8"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else value,
 )

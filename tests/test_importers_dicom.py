@@ -33,6 +33,7 @@ from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tte_tee.data.importers.dicom_keys import Frames
+from tte_tee.data.sector import SectorShape
 
 
 @pytest.fixture
@@ -58,6 +59,25 @@ def test_every_kind_of_pixels(root: Path, kind: str, frames: int, capfd: pytest.
         assert not image[sector == 0].any() and not mask.any()
     info = store.info(0)
     assert info.spacing == (1.0, 0.5) and info.mask_source == "none" and info.view == "ME4C"
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_a_given_sector_is_in_pixels_of_the_files(root: Path, drawn: bool) -> None:
+    save(root / "a.dcm", grey_cine())
+    apex, radii = [TOP, LEFT + SIDE / 2], [SIDE * 0.05, SIDE * 0.5]
+    whole = SectorShape((apex[0], apex[1]), -0.5, 0.25, *radii).draw((ROWS, COLUMNS))
+    write_image(root / "cone.png", whole * 255)
+    edges = np.degrees([-0.5, 0.25]).tolist()
+    given = {"apex": apex, "edges": edges, "radii": radii} if drawn else {"file": "cone.png"}
+    image, _, sector = pack(root, RECIPE, sector=given).frame(0)
+    assert np.array_equal(sector, whole[TOP : TOP + SIDE, LEFT : LEFT + SIDE])
+    assert np.array_equal(image, expected() * sector)
+
+
+def test_a_spacing_that_no_pixel_has_is_named(root: Path) -> None:
+    save(root / "a.dcm", grey_cine(SequenceOfUltrasoundRegions=Sequence([region_item(delta=1e30)])))
+    assert "a.dcm: gives (2e+31, 1e+31) mm per pixel" in refused(root, RECIPE)
+    assert pack(root, RECIPE, spacing="unknown").info(0).spacing is None
 
 
 def test_bits_above_the_stored_ones_are_no_picture(root: Path) -> None:

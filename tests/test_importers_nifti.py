@@ -218,7 +218,7 @@ def test_mvseg_axes_may_be_flipped(root: Path) -> None:
     assert np.array_equal(pack(root, recipe, axes=["left", "front", "up"]).frame(0)[0], kept)
 
 
-@pytest.mark.parametrize("ending", [".png", ".nii.gz", ".mha"])
+@pytest.mark.parametrize("ending", [".png", ".nii.gz", ".mha", ".mhd"])
 def test_nnunet_pictures(root: Path, ending: str) -> None:
     store = pack(root, volumes.nnunet(root, ending))
     assert shows(store, "imagesTr/b_2CH_ES_0000", *scene(1))

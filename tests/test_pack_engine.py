@@ -133,6 +133,91 @@ def test_parts_of_other_files_are_not_taken_up(many: Path, monkeypatch: pytest.M
     assert left(many) == ["f.h5"]
 
 
+def broken_off(root: Path, monkeypatch: pytest.MonkeyPatch, recipe: Path, **options: Any) -> list[Path]:
+    """The parts that a pack leaves which is interrupted after some of them."""
+    monkeypatch.setattr(engine, "_FRAMES_PER_PART", 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.StoreWriter, "append", lambda self, *frame: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pack_folder(recipe, root, root.parent / "out" / "f.h5", workers=0, **options)
+    return sorted((root.parent / "out").rglob("*.npz"))
+
+
+def test_parts_that_left_bad_files_out_are_not_taken_up_without_skip_bad(
+    many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (many / "train/p0_2CH_ED.png").write_bytes(b"no picture")
+    assert broken_off(many, monkeypatch, recipe_of(many), skip_bad=True)
+    assert "p0_2CH_ED.png: is no whole image" in refused(many)
+
+
+def test_parts_with_another_sector_picture_are_not_taken_up(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sector, cone = {"file": "cone.png"}, np.full((32, 32), 255, np.uint8)
+    write_image(many / "cone.png", cone)
+    assert broken_off(many, monkeypatch, recipe_of(many, sector=sector))
+    cone[:16] = 0
+    write_image(many / "cone.png", cone)
+    assert {int(inside.sum()) for _, _, inside in pack(many, sector=sector)} == {128}
+
+
+@pytest.mark.parametrize("length", [0, 100])
+def test_a_part_that_lost_its_end_is_made_again(many: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    part = broken_off(many, monkeypatch, recipe_of(many))[0]
+    part.write_bytes(part.read_bytes()[:length])
+    assert len(pack(many)) == 80
+
+
+def test_two_packs_of_one_store_are_refused(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read_part, second = engine.read_part, list[str]()
+
+    def meanwhile(path: Path) -> Any:
+        for changes in ({}, {"size": 8}):
+            with pytest.raises(UserError, match="another pack is writing it") as caught:
+                pack(many, **changes)
+            second.append(str(caught.value))
+        return read_part(path)
+
+    monkeypatch.setattr(engine, "read_part", meanwhile)
+    pack_folder(recipe_of(many), many, many.parent / "out" / "f.h5", workers=0)
+    assert second
+    assert EchoStore(many.parent / "out" / "f.h5").image_size == (16, 16)
+    assert left(many) == ["f.h5"]
+
+
+def test_a_folder_that_is_no_pack_s_stays(many: Path) -> None:
+    mine = many.parent / "out" / "f.h5.parts-of-mine"
+    mine.mkdir(parents=True)
+    pack(many)
+    assert left(many) == ["f.h5", mine.name]
+
+
+def test_brackets_in_a_name_are_no_markup_of_the_bar(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    out = many.parent / "out" / "[f].h5"
+    pack_folder(recipe_of(many, name="[/x]"), many, out, workers=0, progress=True)
+    main(["data", "verify", str(out)])
+    main(["data", "subset", str(out), "--patients=1", f"--out={out.with_name('[g].h5')}"])
+
+
+def test_a_link_that_leads_nowhere_is_one_line(root: Path) -> None:
+    image = root / "train/p1_2CH_ED.png"
+    image.unlink()
+    image.symlink_to(root / "gone.png")
+    assert "p1_2CH_ED.png: cannot be read" in refused(root)
+
+
+def test_a_pipe_is_one_line(root: Path) -> None:
+    image = root / "train/p1_2CH_ED.png"
+    image.unlink()
+    os.mkfifo(image)
+    assert "p1_2CH_ED.png: is no regular file" in refused(root)
+
+
+def test_a_split_table_outside_of_the_folder_is_refused(root: Path) -> None:
+    (root.parent / "splits.csv").write_text("patient,split\np1,train\np2,train\np3,test\n")
+    assert "splits.csv: leads outside" in refused(root, split={"csv": "../splits.csv"})
+
+
 @pytest.mark.slow
 def test_a_killed_pack_leaves_no_store_and_a_rerun_completes(many: Path) -> None:
     for patient in range(40, 600):

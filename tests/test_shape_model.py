@@ -265,7 +265,12 @@ def test_fewer_views_change_no_mask(model: ShapeModel, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("given", "line"),
-    [({"count": 0}, "at least 1"), ({"seed": -1}, "negative"), ({"views": ["A4C"]}, "has ME4C, ME2C")],
+    [
+        ({"count": 0}, "at least 1"),
+        ({"seed": -1}, "negative"),
+        ({"seed": 2**63}, "too large"),
+        ({"views": ["A4C"]}, "has ME4C, ME2C"),
+    ],
 )
 def test_what_cannot_be_drawn(model: ShapeModel, tmp_path: Path, given: dict, line: str) -> None:
     with pytest.raises(UserError, match=line):

@@ -3,7 +3,9 @@
 import os
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -157,6 +159,17 @@ def test_an_interrupted_write_leaves_the_older_file_alone(tmp_path: Path, kind: 
     assert EchoStore(tmp_path / "f.h5").content_hash == before
 
 
+@pytest.mark.parametrize("frames", [1, 200])
+def test_a_disk_that_would_be_full_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, frames: int) -> None:
+    old = write(tmp_path / "f.h5", INFO).content_hash
+    free = iter([2**30] * (frames > 1) + [0])
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=next(free)))
+    with pytest.raises(UserError, match=r"f\.h5: cannot write there \(No space left on device\)"):
+        write(tmp_path / "f.h5", *[replace(INFO, key=str(n)) for n in range(frames)])
+    assert EchoStore(tmp_path / "f.h5").content_hash == old
+    assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
+
+
 def test_a_whole_write_replaces_the_older_file(tmp_path: Path) -> None:
     write(tmp_path / "f.h5", INFO)
     assert write(tmp_path / "f.h5", FULL).info(0) == FULL
@@ -239,6 +252,16 @@ def replaced(name: str, data: object, **options: object) -> Callable[[Path], Non
     return edited(change)
 
 
+def declare(count: int) -> Callable[[h5py.File], None]:
+    """Makes all of a store as long as ``count`` frames, of which none is written."""
+
+    def change(file: h5py.File) -> None:
+        for name in ("images", "masks", "sector", *(f"frames/{column}" for column in COLUMNS)):
+            file[name].resize(count, axis=0)
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -253,6 +276,15 @@ def replaced(name: str, data: object, **options: object) -> Callable[[Path], Non
         (replaced("frames/split", ["dev"], dtype=h5py.string_dtype()), "split 'dev' is not one of"),
         (replaced("masks", np.zeros((1, 16, 16))), "uint8"),
         (replaced("masks", np.zeros((1, 16), np.uint8)), "differ in number"),
+        (edited(lambda file: file.attrs.update(licence=7)), "'licence' is no text"),
+        (edited(lambda file: file.attrs.update(command=np.bytes_(b"x"))), "'command' is no text"),
+        (edited(lambda file: file.attrs.create("licence", b"\xff", dtype=h5py.string_dtype())), "readable"),
+        (edited(lambda file: file.attrs.update(provenance="[" * 60_000)), "readable"),
+        (replaced("frames/seed", ["x"]), "column 'seed' is object, and should be int64"),
+        (replaced("frames/seed", [np.nan]), "column 'seed' is float64, and should be int64"),
+        (replaced("frames/study", [1.0]), "column 'study' is float64, and should be text"),
+        (replaced("images", np.zeros((1, 1, 2**14 + 1), np.uint8)), "declares 1 frames of 1x16385"),
+        (edited(declare(10**9)), "declares 1000000000 frames"),
         (missing, "no such echo store.*data pack"),
         (text, "not a readable echo store"),
         (foreign, "found none"),

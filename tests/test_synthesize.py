@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -219,6 +220,22 @@ def no_split(given: Given, folder: Path) -> list[str]:
     return [f"--masks={write_store(folder / 'few.h5', TEE, patients={'test': 1})}", "--split=val"]
 
 
+def changed(path: Path, column: str, word: str) -> list[str]:
+    """The store of masks with one word in place of all that a column says."""
+    write_store(path, TEE)
+    with h5py.File(path, "r+") as file:
+        file[f"frames/{column}"][:] = word
+    return [f"--masks={path}"]
+
+
+def no_labels(given: Given, folder: Path) -> list[str]:
+    return changed(folder / "bare.h5", "mask_source", "none")
+
+
+def other_view(given: Given, folder: Path) -> list[str]:
+    return [*changed(folder / "other.h5", "view", "other"), "--split=train"]
+
+
 def no_room(given: Given, folder: Path) -> list[str]:
     (folder / "file").write_text("")
     return [f"--out={folder / 'file' / 's.h5'}"]
@@ -241,7 +258,9 @@ def absent_device(given: Given, folder: Path) -> list[str]:
         (no_base, "its base nowhere is not there; say with --base"),
         (other_labels, "masks hold LV, LV_epi, LA, but"),
         (other_size, "masks are 8x8"),
-        (no_split, "no mask in split 'val'; it has test"),
+        (no_split, "no frame in split 'val'; it has 2 in test"),
+        (no_labels, "frames have no mask (first: "),
+        (other_view, "frames of split 'train' have no plane that the generator knows"),
         (no_room, "cannot write there"),
         (unknown_device, "--device abacus"),
         (absent_device, "--device cuda:77"),

@@ -75,6 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"tte_tee {__version__}")
         return
     try:
+        _check_words(words)
         _run(words[0], words[1:])
     except KeyboardInterrupt:
         print(f"tte_tee {words[0]}: interrupted", file=sys.stderr)
@@ -85,6 +86,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             raise
         print(f"tte_tee {words[0]}: {mistake}", file=sys.stderr)
         sys.exit(2)
+
+
+def _check_words(words: Sequence[str]) -> None:
+    """Refuses what no store could record of the command."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise UserError(f"{word!a} is not UTF-8; rename what it names, or type it anew") from error
 
 
 def _mistake(error: BaseException | None) -> UserError | None:

@@ -105,12 +105,12 @@ def check_loading(batch_size: int, eval_batch_size: int, num_workers: int, seed:
         )
 
 
-def usable_frames(store: EchoStore, split: str, *, image: bool = True, plane: bool = True) -> np.ndarray:
-    """Indices of one split's frames.
+def usable_frames(store: EchoStore, split: str | None, *, image: bool = True, plane: bool = True) -> np.ndarray:
+    """Indices of one split's frames, or of all.
 
     Args:
         store: to look in.
-        split: of the frames.
+        split: of the frames; None takes all.
         image: the picture is needed, not its mask alone.
         plane: a view that the generator knows is needed.
 
@@ -121,7 +121,7 @@ def usable_frames(store: EchoStore, split: str, *, image: bool = True, plane: bo
     if not len(indices):
         counts = ", ".join(f"{n} in {name}" for name, n in store.table["split"].value_counts().items())
         raise UserError(f"{store.path}: no frame in split '{split}'; it has {counts}")
-    table = store.table.iloc[indices]
+    table, where = store.table.iloc[indices], f" of split '{split}'" if split else ""
     lacking = {
         "image": (table["origin"] == "mask") & image,
         "mask": table["mask_source"] == "none",
@@ -130,7 +130,7 @@ def usable_frames(store: EchoStore, split: str, *, image: bool = True, plane: bo
     for what, frames in lacking.items():
         if frames.any():
             raise UserError(
-                f"{store.path}: {frames.sum()} frames of split '{split}' have no {what} "
+                f"{store.path}: {frames.sum()} frames{where} have no {what} "
                 f"(first: {table['key'][frames].iloc[0]}); leave them out with 'data subset'"
             )
     return indices

@@ -15,10 +15,10 @@ import pandas as pd
 
 from tte_tee import __version__
 from tte_tee.data.geometry import resize_image, resize_labels, resized_spacing
-from tte_tee.data.importers.contract import Clip, Listing, Problems, RawFrame
+from tte_tee.data.importers.contract import Clip, Listing, Place, Problems, RawFrame
 from tte_tee.data.importers.files import read_gray, within
 from tte_tee.data.parts import Part, Parts, fingerprint, read_part, write_part
-from tte_tee.data.recipe import FROM_FILES, Recipe, load_recipe
+from tte_tee.data.recipe import FROM_FILES, Recipe, is_spacing, load_recipe
 from tte_tee.data.sector import SectorEstimate, SectorShape, estimate_sector
 from tte_tee.data.store import SPLITS, FrameInfo, StoreWriter, check_target
 from tte_tee.data.workers import in_order
@@ -98,29 +98,27 @@ def pack_folder(
         counts = [clip.frames for clip in listing.clips]
         frames = None if None in counts else sum(count or 0 for count in counts)
         return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, 0, problems.found)
-    parts = Parts(out, fingerprint(plan.path.read_bytes(), root, listing.clips, __version__))
-    parts.open()
-    command = f"python -m tte_tee data pack {plan.path.name} --root FOLDER --out {out.name}"
+    asked = (plan.path.read_text(encoding="utf-8"), __version__, f"skip_bad={skip_bad}")
+    beside = [plan.sector] if isinstance(plan.sector, str) else []
+    # Who packs patient by patient may name recipe and store after them.
+    names = ("RECIPE.yaml", "STORE.h5") if plan.importer.private else (plan.path.name, out.name)
+    command = f"python -m tte_tee data pack {names[0]} --root FOLDER --out {names[1]}"
     frames, unsure, found = 0, 0, Counter[str]()
-    try:
-        with StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store:
-            for part in _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress):
-                problems.found.extend(line for line in part.problems if line not in problems.found)
-                for image, mask, sector, info in zip(part.images, part.masks, part.sectors, part.infos, strict=True):
-                    store.append(image, mask, sector, info)
-                    frames, unsure = frames + 1, unsure + (info.sector_confidence < UNSURE)
-                found.update({info.patient: 1 for info in part.infos})
-            if not frames:
-                reason = (
-                    f"{len(problems.found)} files are bad: {problems.found[0]}"
-                    if problems.found
-                    else "widen the recipe"
-                )
-                raise UserError(f"{root}: no frame is left; {reason}")
-    except UserError:
-        parts.remove()
-        raise
-    parts.remove()
+    with (
+        Parts(out, fingerprint(asked, root, listing.clips, beside)) as parts,
+        StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store,
+    ):
+        for part in _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress):
+            problems.found.extend(line for line in part.problems if line not in problems.found)
+            for image, mask, sector, info in zip(part.images, part.masks, part.sectors, part.infos, strict=True):
+                store.append(image, mask, sector, info)
+                frames, unsure = frames + 1, unsure + (info.sector_confidence < UNSURE)
+            found.update({info.patient: 1 for info in part.infos})
+        if not frames:
+            reason = (
+                f"{len(problems.found)} files are bad: {problems.found[0]}" if problems.found else "widen the recipe"
+            )
+            raise UserError(f"{root}: no frame is left; {reason}")
     patients = Counter({clip.patient: clip.split for clip in listing.clips if clip.patient in found}.values())
     return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, unsure, problems.found, out)
 
@@ -135,8 +133,7 @@ def _list(plan: Recipe, root: Path, problems: Problems) -> Listing:
         raise UserError(f"{root}: no such folder; give the folder of recipe '{plan.name}' with --root")
     listing = plan.importer.clips(root, plan.assigner(root), problems)
     if not listing.clips:
-        reason = f"{len(problems.found)} files are bad: {problems.found[0]}" if problems.found else "nothing to pack"
-        raise UserError(f"{root}: {reason}; is --root right for {plan.path}?")
+        raise UserError(f"{root}: {problems.summary or 'nothing to pack'}; is --root right for {plan.path}?")
     splits = pd.DataFrame([(clip.patient, clip.split) for clip in listing.clips], columns=["patient", "split"])
     counts = splits.groupby("patient")["split"].nunique()
     if leaking := list(counts.index[counts > 1]):
@@ -196,22 +193,26 @@ def _read_clip(plan: Recipe, root: Path, clip: Clip, problems: Problems) -> Iter
     peaks: dict[tuple[int, ...], np.ndarray] = {}
     for frame in frames:
         peaks[frame.image.shape] = np.maximum(frame.image, peaks.get(frame.image.shape, frame.image))
-    sectors = {shape: _sector(plan, root, peak) for shape, peak in peaks.items()}
+    places = {frame.image.shape: frame.place for frame in frames}
+    sectors = {shape: _sector(plan, root, peak, places[shape]) for shape, peak in peaks.items()}
     for frame in frames:
         with problems.noted():
             yield _store_row(plan, root, clip, frame, sectors[frame.image.shape])
 
 
-def _sector(plan: Recipe, root: Path, peak: np.ndarray) -> SectorEstimate:
+def _sector(plan: Recipe, root: Path, peak: np.ndarray, place: Place | None) -> SectorEstimate:
     """The recipe's sector, or an estimate from the brightest value of a clip's frames.
 
-    The probe's settings seldom change within a clip: what one frame leaves dark another shows.
+    The recipe speaks of pixels of the files, of which the frames may be a part. The probe's settings
+    seldom change within a clip: what one frame leaves dark another shows.
     """
     if isinstance(plan.sector, SectorShape):
-        return SectorEstimate(plan.sector.draw(peak.shape), plan.sector, 1.0)
-    if plan.sector is not None:
-        return SectorEstimate((read_gray(within(root, plan.sector)) > 0).astype(np.uint8), None, 1.0)
-    return estimate_sector(peak)
+        mask = plan.sector.draw(place.shape if place else peak.shape)
+    elif plan.sector is not None:
+        mask = (read_gray(within(root, plan.sector)) > 0).astype(np.uint8)
+    else:
+        return estimate_sector(peak)
+    return SectorEstimate(place.cut(mask) if place else mask, None, 1.0)
 
 
 def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: SectorEstimate) -> _Row:
@@ -228,6 +229,8 @@ def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: Se
     values = np.zeros(shape, np.uint8) if frame.values is None else _to_ids(plan, root, frame)
     _same_size(root / frame.mask_file, values, root / frame.file, shape)
     spacing = frame.spacing if plan.spacing == FROM_FILES else plan.spacing
+    if spacing is not None and not all(map(is_spacing, _pair(spacing))):
+        raise UserError(f"{root / frame.file}: gives {spacing} mm per pixel; correct it, or set 'spacing' otherwise")
     image = frame.image * sector.mask if plan.importer.private else frame.image
     info = FrameInfo(
         key=frame.key,

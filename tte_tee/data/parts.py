@@ -1,18 +1,27 @@
 """What a pack has read so far, kept beside the store until that is whole: a killed pack goes on from there."""
 
+import fcntl
 import hashlib
 import json
+import os
+import re
 import shutil
 import uuid
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 
 from tte_tee.data.importers.contract import Clip
 from tte_tee.data.store import FrameInfo
 from tte_tee.errors import UserError
+
+_LENGTH = 16  # hexadecimal digits of a fingerprint
 
 
 @dataclass(frozen=True)
@@ -32,54 +41,99 @@ class Part:
     problems: list[str]
 
 
-def fingerprint(recipe: bytes, root: Path, clips: Sequence[Clip], version: str) -> str:
-    """Changes with the recipe, the code's version, a file and what is said of it; parts of another are not taken up."""
-    digest = hashlib.sha256(recipe + version.encode())
+def fingerprint(asked: Sequence[str], root: Path, clips: Sequence[Clip], beside: Sequence[str] = ()) -> str:
+    """Changes with what was asked, a file and what is said of it; parts of another are not taken up.
+
+    Args:
+        asked: recipe, options and the code's version: all that decides how files are read.
+        root: folder of the files.
+        clips: what is read.
+        beside: relative paths of what is read and belongs to no clip.
+    """
+    digest = hashlib.sha256("\0".join(asked).encode())
+    for file in beside:
+        digest.update(f"{file}\0{_state(root / file)}\n".encode())
     for clip in clips:
         digest.update(f"{clip.patient}\0{clip.split}\0{clip.cohort}\0".encode())
         for file in clip.files:
-            stat = (root / file).stat()
-            digest.update(f"{clip.name}\0{file}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+            digest.update(f"{clip.name}\0{file}\0{_state(root / file)}\n".encode())
+    return digest.hexdigest()[:_LENGTH]
+
+
+def _state(path: Path) -> str:
+    """Size and time of a file; who reads it says what is wrong with one that is gone."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return "gone"
+    return f"{stat.st_size}\0{stat.st_mtime_ns}"
 
 
 class Parts:
-    """The folder ``STORE.parts-FINGERPRINT`` beside a store, one file per part."""
+    """The folder ``STORE.parts-FINGERPRINT`` beside a store, one file per part.
+
+    Use as a context manager. The folder goes when the block ends well, or by the user's mistake;
+    whatever else ends it leaves the parts for the next pack.
+
+    Raises:
+        UserError: on entering, the folder of the store cannot be written, or another pack is at work on it.
+    """
 
     def __init__(self, out: Path, fingerprint: str) -> None:
         self._out = out
         self.folder = out.with_name(f"{out.name}.parts-{fingerprint}")
-        self._others = f"{out.name}.parts-"
+        self._named = re.compile(rf"{re.escape(out.name)}\.parts-[0-9a-f]{{{_LENGTH}}}")
+        self._lock = ExitStack()
 
-    def open(self) -> None:
-        """Makes the folder; parts of an earlier recipe or of other files go.
-
-        Raises:
-            UserError: the folder of the store cannot be written.
-        """
+    def __enter__(self) -> Self:
+        """Makes the folder; parts of an earlier recipe or of other files go."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for other in self.folder.parent.iterdir():
-                if other.name.startswith(self._others) and other != self.folder:
-                    shutil.rmtree(other, ignore_errors=True)
+            with ExitStack() as stack:
+                self._out.parent.mkdir(parents=True, exist_ok=True)
+                for other in self._out.parent.iterdir():
+                    if self._named.fullmatch(other.name) and other != self.folder:
+                        with self._alone(other):
+                            shutil.rmtree(other, ignore_errors=True)
+                self.folder.mkdir(exist_ok=True)
+                stack.enter_context(self._alone(self.folder))
+                self._lock = stack.pop_all()
         except OSError as error:
             raise UserError(f"{self._out}: cannot write there ({error.strerror or error})") from error
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None or issubclass(kind, UserError):
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
 
     def path(self, number: int) -> Path:
         """File of part ``number``."""
         return self.folder / f"{number:06d}.npz"
 
     def has(self, number: int) -> bool:
-        """Whether the part is there; it is whole then, since it is renamed into place."""
-        return self.path(number).is_file()
+        """Whether the part is there, and has its end: a power cut can cost it that."""
+        return zipfile.is_zipfile(self.path(number))
 
-    def count(self) -> int:
-        """How many parts are there."""
-        return sum(1 for _ in self.folder.glob("*.npz"))
+    @contextmanager
+    def _alone(self, folder: Path) -> Iterator[None]:
+        """Keeps ``folder`` for this pack until the block, or the process, ends.
 
-    def remove(self) -> None:
-        """Takes all of it away."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        Raises:
+            UserError: another pack has it.
+        """
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UserError(f"{self._out}: another pack is writing it; wait, or give another --out") from error
+            except OSError:
+                pass  # a file system without locks
+            yield
+        finally:
+            os.close(held)
 
 
 def write_part(path: Path, part: Part) -> None:

@@ -24,6 +24,7 @@ MAXIMUM_SIZE = 4096  # pixels; more is a slip
 ESTIMATE = "estimate"
 FROM_FILES, UNKNOWN = "from files", "unknown"
 MAXIMUM_LABEL = 2**16 - 1
+FINEST, COARSEST = 1e-4, 1e3  # mm per pixel; what lies beyond is a slip, or another unit
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,11 @@ class Recipe:
         return assign
 
 
+def is_spacing(length: float) -> bool:
+    """Whether a pixel can be of that length in mm."""
+    return FINEST <= length <= COARSEST
+
+
 def load_recipe(path: str | Path) -> Recipe:
     """Reads and checks a recipe.
 
@@ -79,7 +85,7 @@ def load_recipe(path: str | Path) -> Recipe:
     recipe = Recipe(
         path=top.path,
         name=top.take("name", str),
-        licence=top.take("licence", str),
+        licence=_licence(top),
         importer=importer,
         label_space=space,
         labels=_labels(top, space) if importer.labelled else {},
@@ -91,6 +97,13 @@ def load_recipe(path: str | Path) -> Recipe:
     )
     top.done()
     return recipe
+
+
+def _licence(top: Section) -> str:
+    licence: str = top.take("licence", str)
+    if not licence.strip():
+        raise top.error("licence", "is empty; say who may use the data, or 'unknown'")
+    return licence
 
 
 def _label_space(top: Section) -> LabelSpace:
@@ -159,10 +172,12 @@ def _spacing(top: Section) -> tuple[float, float] | str | None:
     value = top.take("spacing", str, list)
     if value in (UNKNOWN, FROM_FILES):
         return None if value == UNKNOWN else FROM_FILES
-    numbers = [v for v in value if isinstance(v, int | float) and not isinstance(v, bool) and 0 < v < math.inf]
+    numbers = [v for v in value if isinstance(v, int | float) and not isinstance(v, bool) and is_spacing(v)]
     if isinstance(value, str) or len(value) != 2 or len(numbers) != 2:
         raise top.error(
-            "spacing", f"expected '{UNKNOWN}', '{FROM_FILES}' or [rows, columns] in mm per pixel, found {value!r}"
+            "spacing",
+            f"expected '{UNKNOWN}', '{FROM_FILES}' or [rows, columns] in mm per pixel, "
+            f"{FINEST:g} to {COARSEST:g}, found {value!r}",
         )
     return float(numbers[0]), float(numbers[1])
 

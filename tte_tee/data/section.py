@@ -9,6 +9,7 @@ import yaml
 from tte_tee.errors import UserError
 
 _REQUIRED = object()
+_LARGEST = 2**63
 _KINDS = {
     str: "text",
     int: "a whole number",
@@ -56,6 +57,10 @@ class Section:
         if not isinstance(value, accepted) or (isinstance(value, bool) and bool not in kinds):
             wanted = " or ".join(_KINDS[kind] for kind in kinds)
             raise self.error(key, f"expected {wanted}, found {value!r}")
+        if isinstance(value, str) and ("\0" in value or any("\ud800" <= sign <= "\udfff" for sign in value)):
+            raise self.error(key, f"{value!a} holds a sign that no file can; leave it out")
+        if isinstance(value, int) and abs(value) >= _LARGEST:
+            raise self.error(key, f"a number of {len(str(value))} digits is too large")
         return value
 
     def section(self, key: str) -> "Section":
@@ -82,7 +87,7 @@ class Section:
         values = self.take(key, list)
         if len(values) != count or any(isinstance(v, bool) or not isinstance(v, int | float) for v in values):
             raise self.error(key, f"expected a list of {count} numbers, found {values!r}")
-        return tuple(float(value) for value in values)
+        return tuple(float(self.check(key, value, float)) for value in values)
 
     def done(self) -> None:
         """Refuses what was never taken."""
@@ -102,7 +107,7 @@ def load_section(path: Path) -> Section:
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot read the recipe ({reason}); data/ holds recipes to start from") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date that is none; brackets without end
         raise UserError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
     if not isinstance(data, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values; see data/README.md")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from tte_tee.data.importers.files import within
 from tte_tee.data.store import SPLITS
 from tte_tee.errors import UserError
 
@@ -72,7 +73,8 @@ class GroupSplit:
 class CsvSplit:
     """A CSV file in the folder, with columns ``patient`` and ``split``.
 
-    Binding raises UserError, naming file and row, for a missing file or column, an unknown split,
+    Binding raises UserError, naming file and row, for a file that is missing or outside of the folder, a missing
+    column, an unknown split,
     or a patient listed in two; its function raises UserError for a patient who is not listed.
     """
 
@@ -80,7 +82,7 @@ class CsvSplit:
 
     def bind(self, root: Path) -> Assign:
         """Reads the file."""
-        listed = self._read(root / self.path)
+        listed = self._read(within(root, self.path))
 
         def assign(patient: str, groups: Mapping[str, str]) -> str:
             if patient not in listed:

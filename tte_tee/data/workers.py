@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 from tte_tee.errors import UserError
@@ -41,7 +42,7 @@ def in_order(
     console = Console(stderr=True)
     shown = progress and console.is_terminal
     results = _here(function, jobs) if count == 0 or len(jobs) < _FEW else _elsewhere(function, jobs, count)
-    return iter(track(results, description, len(jobs), console=console, disable=not shown, transient=True))
+    return iter(track(results, escape(description), len(jobs), console=console, disable=not shown, transient=True))
 
 
 def _here(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:

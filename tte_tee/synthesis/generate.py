@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import default_collate
 
-from tte_tee.data.datamodule import FrameDataset
+from tte_tee.data.datamodule import FrameDataset, usable_frames
 from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
@@ -49,18 +49,14 @@ def synthesize(
         command: to be recorded in the store.
 
     Raises:
-        UserError: adapter, base and masks do not fit, or there is no mask.
+        UserError: adapter, base and masks do not fit, or a frame has no mask or no plane that the generator knows.
     """
     store = EchoStore(masks)
     if Path(out).resolve() == store.path.resolve():
         raise UserError(f"--out {out}: is the store of masks itself; give another name")
     loaded = load_adapter(adapter, base)
     _check_fit(loaded, store, Path(adapter))
-    indices = store.indices(split=split)
-    if not len(indices):
-        raise UserError(
-            f"{store.path}: no mask in split '{split}'; it has {', '.join(sorted(set(store.table['split'])))}"
-        )
+    indices = usable_frames(store, split, image=False)
     try:
         loaded.denoiser.to(device)
         loaded.maskr2.to(device)

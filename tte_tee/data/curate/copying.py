@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 
 import tte_tee
@@ -85,4 +86,5 @@ def join_licences(licences: Iterable[str]) -> str:
 def with_bar(items: Sequence[T], description: str, progress: bool) -> Iterable[T]:
     """The items, with a bar on stderr if that is wanted and a terminal."""
     console = Console(stderr=True)
-    return track(items, description, console=console, disable=not (progress and console.is_terminal), transient=True)
+    shown = progress and console.is_terminal
+    return track(items, escape(description), console=console, disable=not shown, transient=True)

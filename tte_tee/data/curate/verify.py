@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 
 from tte_tee.anatomy import VIEWS, LabelSpace
@@ -84,7 +85,7 @@ def verify_store(path: Path, *, progress: bool = False) -> list[Finding]:
         store = EchoStore(path, check=False)
         facts = Facts(len(store), len(store.label_space.structures))
         with h5py.File(path, "r", locking=False) as file, _bar(progress) as bar:
-            task = bar.add_task(f"reading {path.name}", total=len(ARRAYS) * len(store))
+            task = bar.add_task(f"reading {escape(path.name)}", total=len(ARRAYS) * len(store))
 
             def visit(name: str, start: int, block: np.ndarray) -> None:
                 facts.add(name, start, block, file["masks"])

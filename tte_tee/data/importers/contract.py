@@ -40,6 +40,26 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an image was cut out of the pixels of its file.
+
+    Attributes:
+        shape: rows and columns of the file.
+        top, left, bottom, right: in pixels of the file, the last two outside of the image.
+    """
+
+    shape: tuple[int, int]
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    def cut(self, array: np.ndarray) -> np.ndarray:
+        """What lies there of ``[H, W]``, if that is of the file's size; else it is left as it is."""
+        return array[self.top : self.bottom, self.left : self.right] if array.shape == self.shape else array
+
+
+@dataclass(frozen=True)
 class RawFrame:
     """One frame as its file holds it.
 
@@ -50,6 +70,7 @@ class RawFrame:
         values: label values as in the file, integers ``[H, W]``, or None where nobody drew a mask.
         mask_file: relative path of what the values came from, for messages.
         spacing: (rows, columns) in mm per pixel, or None where the file does not say.
+        place: of the image in its file; None where it is all of it.
     """
 
     file: str
@@ -61,6 +82,7 @@ class RawFrame:
     phase: str = "unknown"
     study: str = ""
     spacing: tuple[float, float] | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,11 @@ class Problems:
             raise error
         if str(error) not in self.found:
             self.found.append(str(error))
+
+    @property
+    def summary(self) -> str:
+        """How many files are bad, and the first; empty if none is."""
+        return f"{len(self.found)} files are bad: {self.found[0]}" if self.found else ""
 
     @contextmanager
     def noted(self) -> Iterator[None]:

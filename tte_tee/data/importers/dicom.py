@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, RawFrame
+from tte_tee.data.importers.contract import Assign, Clip, Listing, Place, Problems, RawFrame
 from tte_tee.data.importers.dicom_file import Header, Region, read_frames, read_header, to_grey
 from tte_tee.data.importers.dicom_keys import Frames, MaskNames, parse_frames, parse_masks, parse_region
 from tte_tee.data.importers.fields import Names, parse_names, parse_pattern, parse_template
@@ -191,9 +191,9 @@ def _cut(cine: Cine, patient: str, split: str, cohort: str) -> Iterator[Clip]:
 
 
 def _raw_frame(root: Path, cine: Cine, index: int, mask: str | None, image: np.ndarray) -> RawFrame:
-    values = None if mask is None else read_values(within(root, mask))
-    if values is not None and values.shape == cine.shape:
-        values = cine.region.crop(values)
+    region = cine.region
+    place = Place(cine.shape, region.top, region.left, region.bottom, region.right)
+    values = None if mask is None else place.cut(read_values(within(root, mask)))
     return RawFrame(
         file=cine.file,
         key=f"{cine.image}/{index}",
@@ -203,7 +203,8 @@ def _raw_frame(root: Path, cine: Cine, index: int, mask: str | None, image: np.n
         mask_file=mask or "",
         phase=cine.phase,
         study=cine.study,
-        spacing=cine.region.spacing,
+        spacing=region.spacing,
+        place=place,
     )
 
 

@@ -70,8 +70,8 @@ class EchonetDynamicImporter:
     def clips(self, root: Path, assign: Assign, problems: Problems) -> Listing:
         """One clip per traced video."""
         files = list_files(root)
-        splits = _read_list(root / _LIST, problems)
-        traces = _read_traces(root / _TRACES, splits, problems)
+        splits = _read_list(within(root, _LIST), problems)
+        traces = _read_traces(within(root, _TRACES), splits, problems)
         clips = []
         for name in sorted(traces):
             video = f"{_VIDEOS}/{name}.avi"

@@ -44,15 +44,18 @@ def within(root: Path, relative: str) -> Path:
     """The path of a file below ``root``.
 
     Raises:
-        UserError: it leads outside of ``root``, by ``..`` or by a link.
+        UserError: it leads outside of ``root``, by ``..`` or by a link; or it is there and is no file.
     """
     path = root / relative
     try:
         outside = not path.resolve().is_relative_to(root.resolve())
+        other = path.exists() and not path.is_file()
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links, or a null byte
         raise UserError(f"{path}: is no usable path ({error})") from error
     if outside:
         raise UserError(f"{path}: leads outside of {root}; copy the file into the folder")
+    if other:  # to read a pipe is to wait for ever
+        raise UserError(f"{path}: is no regular file; move it away")
     return path
 
 

@@ -97,7 +97,7 @@ def parse(section: Section) -> NnunetImporter:
         raise section.error("channel", f"expected a number from 0 to 9999, found {channel}")
     try:
         images = re.compile(
-            rf"images(?P<folder>Tr|Ts)/(?P<case>{cases.pattern})_{channel:04d}(?P<ending>\.\w+(?:\.gz)?)"
+            rf"images(?P<folder>Tr|Ts)/(?P<case>{cases.pattern})_{channel:04d}(?P<ending>\.(?!z?raw$)\w+(?:\.gz)?)"
         )
     except re.error as error:
         raise section.error("cases", f"cannot stand within a longer pattern ({error})") from error

@@ -109,8 +109,8 @@ def draw(model: ShapeModel, view: str, seed: int, number: int) -> tuple[np.ndarr
 def _checked(model: ShapeModel, count: int, views: Sequence[str] | None, seed: int) -> list[str]:
     if count < 1:
         raise UserError(f"count {count}; ask for at least 1 mask")
-    if seed < 0:
-        raise UserError(f"seed {seed} is negative; use 0 or more")
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed {seed} is negative or too large; use 0 or more, below 2 ** 63")
     if unknown := [view for view in views or () if view not in model.views]:
         raise UserError(f"view '{unknown[0]}' is not in the shape model; it has {', '.join(model.views)}")
     return [name for name in model.views if views is None or name in views]

@@ -15,6 +15,8 @@ from tte_tee.anatomy import LabelSpace
 from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo, blocks, check_table
 from tte_tee.errors import UserError
 
+_LARGEST = 2**14  # pixels of a side; a frame is read as a whole
+
 
 class EchoStore:
     """Reads a store lazily; safe to copy into workers and ranks.
@@ -46,13 +48,14 @@ class EchoStore:
                         f"(found {file.attrs.get('schema_version', 'none')}); pack it again"
                     )
                 space = json.loads(file.attrs["label_space"])
-                self.licence: str = file.attrs["licence"]
-                self.command: str = file.attrs["command"]
+                self.licence, self.command, self.content_hash = (
+                    _text(file, name) for name in ("licence", "command", "content_hash")
+                )
                 self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
-                self.content_hash: str = file.attrs["content_hash"]
-                self.table = read_table(file)
                 count, *size = file["images"].shape
-                if any(file[name].shape != (count, *size) for name in ARRAYS) or count != len(self.table):
+                _check_frames(file, count, size)
+                self.table = read_table(file)
+                if any(file[name].shape != (count, *size) for name in ARRAYS):
                     raise UserError(f"{self.path}: images, masks, sector and frames differ in number; pack it again")
                 if len(size) != 2 or any(file[name].dtype != np.uint8 for name in ARRAYS):
                     raise UserError(f"{self.path}: images, masks and sector are not uint8 [N, H, W]; pack it again")
@@ -60,7 +63,7 @@ class EchoStore:
             self.label_space = LabelSpace(space["name"], tuple(space["structures"]))
             if check:
                 check_table(self.table, str(self.path))
-        except (OSError, LookupError, ValueError, TypeError, AttributeError) as error:
+        except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"{self.path}: not a readable echo store ({error}); pack it again") from error
 
     def __len__(self) -> int:
@@ -110,6 +113,28 @@ class EchoStore:
 def read_table(file: h5py.File) -> pd.DataFrame:
     """The columns of an open store, one row per frame."""
     return pd.DataFrame({name: _column(file[f"frames/{name}"]) for name in COLUMNS})
+
+
+def _text(file: h5py.File, name: str) -> str:
+    value = file.attrs[name]
+    if not isinstance(value, str):
+        raise TypeError(f"'{name}' is no text")
+    value.encode()  # h5py hands on what is not UTF-8
+    return value
+
+
+def _check_frames(file: h5py.File, count: int, size: list[int]) -> None:
+    """Refuses what no file of this length holds and columns of other kinds, before as much is read as they declare."""
+    if count > file.id.get_filesize() or max(size, default=0) > _LARGEST:  # a frame takes a byte at the very least
+        raise ValueError(f"it declares {count} frames of {'x'.join(map(str, size))}, which are not in it")
+    for name, dtype in COLUMNS.items():
+        values, expected = file[f"frames/{name}"], np.dtype(dtype)
+        if values.shape != (count,):
+            raise ValueError(f"column '{name}' is {values.shape}, not one value for each of {count} frames")
+        text = h5py.check_string_dtype(values.dtype) is not None
+        if text != (expected.kind == "O") or (not text and values.dtype.kind != expected.kind):
+            wanted = "text" if expected.kind == "O" else expected
+            raise TypeError(f"column '{name}' is {values.dtype}, and should be {wanted}")
 
 
 def _column(values: h5py.Dataset) -> np.ndarray:

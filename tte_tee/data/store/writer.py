@@ -1,10 +1,15 @@
 """Writing an echo store: frame by frame, whole or not at all."""
 
+import errno
 import glob
 import json
 import os
+import re
+import shutil
 import socket
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -18,6 +23,7 @@ from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo
 from tte_tee.errors import UserError
 
 _BLOCK = 64  # frames written at once
+_SPARE = 2**24  # bytes of the disk that stay free: for HDF5's own tables, without which it cannot even close a file
 
 
 class StoreWriter:
@@ -54,12 +60,11 @@ class StoreWriter:
 
     def __enter__(self) -> Self:
         check_target(self.path)
-        try:
+        with self._one_line():
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(self.path)
+            self._check_room(0)
             self._file = h5py.File(self._temporary, "w")
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot write there ({error.strerror or error})") from error
         return self
 
     def append(self, image: np.ndarray, mask: np.ndarray, sector: np.ndarray, info: FrameInfo) -> None:
@@ -83,7 +88,25 @@ class StoreWriter:
         self._arrays.append(tuple(array.copy() for array in arrays))
         self._rows.append(info.row())
         if len(self._rows) == _BLOCK:
-            self._flush(self._file)
+            with self._one_line():
+                self._flush(self._file)
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        """What a disk refuses, as the user's concern; HDF5 says it in several lines and as one of two errors."""
+        try:
+            yield
+        except (OSError, RuntimeError) as error:
+            number = re.search(r"errno = (\d+)", str(error))
+            reason = os.strerror(int(number[1])) if number else getattr(error, "strerror", None)
+            if reason is None and isinstance(error, RuntimeError):
+                raise
+            raise UserError(f"{self.path}: cannot write there ({reason or error})") from error
+
+    def _check_room(self, size: int) -> None:
+        """Refuses to write ``size`` bytes to a disk that they would fill."""
+        if shutil.disk_usage(self.path.parent).free < size + _SPARE:
+            raise UserError(f"{self.path}: cannot write there ({os.strerror(errno.ENOSPC)})")
 
     def _flush(self, file: h5py.File) -> None:
         """Writes the frames that wait, so that memory does not grow with their number."""
@@ -98,6 +121,7 @@ class StoreWriter:
                 file.create_dataset(f"frames/{name}", (0,), dtype, maxshape=(None,), chunks=(1024,))
         stop = self._count + len(self._rows)
         values: dict[str, Any] = dict(zip(ARRAYS, map(np.stack, zip(*self._arrays, strict=True)), strict=True))
+        self._check_room(sum(block.nbytes for block in values.values()))
         values |= {f"frames/{name}": [row[name] for row in self._rows] for name in COLUMNS}
         for name, block in values.items():
             file[name].resize(stop, axis=0)
@@ -112,13 +136,20 @@ class StoreWriter:
         assert self._file is not None
         try:
             if kind is None:
-                self._finish(self._file)
-                self._file.close()
-                self._temporary.replace(self.path)
+                with self._one_line():
+                    self._finish(self._file)
+                    self._file.close()
+                    self._temporary.replace(self.path)
         finally:
-            if self._file:
-                self._file.close()
-            self._temporary.unlink(missing_ok=True)
+            self._discard(self._file)
+
+    def _discard(self, file: h5py.File) -> None:
+        """Takes away what is not whole."""
+        if file:
+            with suppress(OSError, RuntimeError):
+                os.truncate(self._temporary, 0)  # makes room for what HDF5 writes to close it, if the disk is full
+                file.close()
+        self._temporary.unlink(missing_ok=True)
 
     def _finish(self, file: h5py.File) -> None:
         self._flush(file)
