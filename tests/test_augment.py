@@ -178,7 +178,7 @@ def test_beams_run_from_the_probe(frames: list[Frame]) -> None:
     assert depth[row, column] < 0.05
     lower = depth.shape[0] * 3 // 4
     assert (np.diff(beam[lower]) >= 0).all()
-    assert (beam[lower, 0], beam[lower, -1]) == (0, 1)
+    assert beam[lower, 0] < 0.05 and beam[lower, -1] > 0.95
 
 
 def test_a_frame_without_a_black_border_has_beams() -> None:

@@ -25,6 +25,7 @@ from tte_tee.data.workers import in_order
 from tte_tee.errors import UserError
 
 UNSURE = 0.5  # confidence of a sector below which a person should look
+PRIVATE = 0.8  # and below which private pixels are not trusted to it: text that touches a sector widens it
 _FRAMES_PER_PART = 64
 
 
@@ -221,7 +222,7 @@ def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: Se
         given = f"the sector of {plan.path} is not in it" if plan.sector else "is black, so no sector is found"
         raise UserError(f"{root / frame.file}: {given}; move it away, or set 'sector'")
     _same_size(root / str(plan.sector), sector.mask, root / frame.file, shape)
-    if plan.importer.private and sector.confidence < UNSURE:
+    if plan.importer.private and sector.confidence < PRIVATE:
         raise UserError(
             f"{root / frame.file}: its sector is too uncertain to blank what lies outside, where names may stand; "
             f"give 'sector' or a closer 'region' in {plan.path}"
