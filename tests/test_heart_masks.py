@@ -1,5 +1,6 @@
 """Masks of hearts without frames: deterministic, anatomical, and of two populations."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 
 from tte_tee.anatomy import TEE
 from tte_tee.cli import main
-from tte_tee.data.phantom import PHANTOM_VERSION, HeartMasks, PhantomSpec, write_heart_masks, write_phantom
+from tte_tee.data.phantom import PHANTOM_VERSION, STUDY, HeartMasks, PhantomSpec, write_heart_masks, write_phantom
+from tte_tee.data.shape_model import fit_shape_model
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 
@@ -119,3 +121,9 @@ def test_the_command_line_slices_hearts(tmp_path: Path) -> None:
     words = ["--source", "atlas", "--hearts", "1", "--seed", "4", "--size", "48", "--angles", "30"]
     main(["masks", "heart", *words, "--out", str(tmp_path / "f.h5")])
     assert EchoStore(tmp_path / "f.h5").content_hash == _store(tmp_path, hearts=1, seed=4, angles=(30,)).content_hash
+
+
+def test_the_studys_adaptation_cohort_has_shapes_to_learn(tmp_path: Path) -> None:
+    write_phantom(replace(STUDY["adaptation"], size=32), tmp_path / "adaptation.h5")
+    model = fit_shape_model(EchoStore(tmp_path / "adaptation.h5"))
+    assert {view: shapes.frames for view, shapes in model.views.items()} == {"ME4C": 64, "ME2C": 64}

@@ -153,13 +153,11 @@ def test_too_few_masks(tee_store: Path) -> None:
 
 
 def test_a_view_that_shows_the_impossible(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"frame 'p0/ME4C/ED': shows RV, which ME2C cannot show"):
+    with pytest.raises(UserError, match=r"frame 'p0/ME4C/ED': shows RV, which A2C cannot show"):
         path = tmp_path / "wrong.h5"
         with StoreWriter(path, TEE, licence="x", command="test") as store:
             for patient in range(10):
-                info = FrameInfo(
-                    f"p{patient}/ME4C/ED", f"p{patient}", "ME2C", "train", "phantom", mask_source="phantom"
-                )
+                info = FrameInfo(f"p{patient}/ME4C/ED", f"p{patient}", "A2C", "train", "phantom", mask_source="phantom")
                 mask, sector = heart(patient, right=True)
                 store.append(mask, mask, sector, info)
         fit_shape_model(EchoStore(path))

@@ -159,7 +159,7 @@ def test_a_sound_store_is_sound(tee_store: Path, tte_store: Path, capsys: pytest
     [
         (pixels("masks", 0), "the mask is empty, yet mask_source is not none: 1 frame: p/0"),
         (pixels("masks", 1), "the mask runs past the sector, in all by"),
-        (column("view", "ME2C"), "ME2C shows RV, which that view does not cut: 1 frame: p/0"),
+        (column("view", "A2C"), "A2C shows RV, which that view does not cut: 1 frame: p/0"),
         (lambda file: file.create_dataset("names/of/patients", data=[1]), "'names/of/patients' is no part of a store"),
         (lambda file: file.__setitem__("loop/loop", file["/"]) or file.create_dataset("x", data=1), "'x' is no part"),
         (lambda file: file.attrs.update(command=""), "the command that made it is not recorded"),

@@ -40,7 +40,8 @@ VIEWS: dict[str, View] = {
         View("A4C", "transthoracic", "four_chamber", _FOUR),
         View("A2C", "transthoracic", "two_chamber", _TWO),
         View("ME4C", "transoesophageal", "four_chamber", _FOUR),
-        View("ME2C", "transoesophageal", "two_chamber", _TWO),
+        # From the oesophagus a plane that strays a little from 90 degrees grazes the right heart.
+        View("ME2C", "transoesophageal", "two_chamber", (*_TWO, "RV", "RA", "RHS")),
         View("other", "any", None, _ALL),
     )
 }
