@@ -104,24 +104,39 @@ def pack_folder(
     # Who packs patient by patient may name recipe and store after them.
     names = ("RECIPE.yaml", "STORE.h5") if plan.importer.private else (plan.path.name, out.name)
     command = f"python -m tte_tee data pack {names[0]} --root FOLDER --out {names[1]}"
-    frames, unsure, found = 0, 0, Counter[str]()
     with (
         Parts(out, fingerprint(asked, root, listing.clips, beside)) as parts,
         StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store,
     ):
-        for part in _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress):
-            problems.found.extend(line for line in part.problems if line not in problems.found)
-            for image, mask, sector, info in zip(part.images, part.masks, part.sectors, part.infos, strict=True):
-                store.append(image, mask, sector, info)
-                frames, unsure = frames + 1, unsure + (info.sector_confidence < UNSURE)
-            found.update({info.patient: 1 for info in part.infos})
-        if not frames:
-            reason = (
-                f"{len(problems.found)} files are bad: {problems.found[0]}" if problems.found else "widen the recipe"
-            )
-            raise UserError(f"{root}: no frame is left; {reason}")
-    patients = Counter({clip.patient: clip.split for clip in listing.clips if clip.patient in found}.values())
-    return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, unsure, problems.found, out)
+        written = _write(store, _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress), problems)
+        if not written.frames:
+            raise UserError(f"{root}: no frame is left; {problems.summary or 'widen the recipe'}")
+    packed = {clip.patient: clip.split for clip in listing.clips if clip.patient in written.patients}
+    patients = Counter(packed.values())
+    counts = (len(listing.clips), written.frames, patients, listing.ignored, written.unsure)
+    return PackSummary(plan.name, *counts, problems.found, out)
+
+
+@dataclass
+class _Written:
+    """Counts of what is in the store so far: a row kept for each frame would fill the memory."""
+
+    frames: int = 0
+    unsure: int = 0
+    patients: set[str] = field(default_factory=set)
+
+
+def _write(store: StoreWriter, parts: Iterator[Part], problems: Problems) -> _Written:
+    """Appends every part, and notes its problems."""
+    written = _Written()
+    for part in parts:
+        problems.found.extend(line for line in part.problems if line not in problems.found)
+        for image, mask, sector, info in zip(part.images, part.masks, part.sectors, part.infos, strict=True):
+            store.append(image, mask, sector, info)
+            written.frames += 1
+            written.unsure += info.sector_confidence < UNSURE
+            written.patients.add(info.patient)
+    return written
 
 
 def _list(plan: Recipe, root: Path, problems: Problems) -> Listing:
