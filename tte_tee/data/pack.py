@@ -113,8 +113,16 @@ def pack_folder(
             raise UserError(f"{root}: no frame is left; {problems.summary or 'widen the recipe'}")
     packed = {clip.patient: clip.split for clip in listing.clips if clip.patient in written.patients}
     patients = Counter(packed.values())
-    counts = (len(listing.clips), written.frames, patients, listing.ignored, written.unsure)
-    return PackSummary(plan.name, *counts, problems.found, out)
+    return PackSummary(
+        plan.name,
+        len(listing.clips),
+        written.frames,
+        patients,
+        listing.ignored,
+        written.unsure,
+        problems.found,
+        out,
+    )
 
 
 @dataclass
