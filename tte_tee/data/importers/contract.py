@@ -18,7 +18,7 @@ Assign = Callable[[str, Mapping[str, str]], tuple[str, str]]
 """(patient, values of the importer's groups) -> (split, cohort); UserError if the recipe gives none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Clip:
     """Files of one patient whose frames share a sector: the unit of work, read by one process at once.
 

@@ -1,6 +1,7 @@
 """Images and their masks, found by the names of files: what importers of loose files share."""
 
 import re
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Select:
             ) from None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # there may be hundreds of thousands
 class Pair:
     """An image and its mask, relative to the root; no mask where nobody drew one.
 
@@ -103,12 +104,14 @@ class PairFinder:
             UserError: no image is found, or the recipe gives two images one mask.
         """
         files = list_files(root)
-        matched = {file: match.groupdict("") for file in files if (match := self.images.fullmatch(file))}
+        # Groups are read off a name again when they are needed: kept for every file, they would fill the memory.
+        matched = dict.fromkeys(file for file in files if self.images.fullmatch(file))
         if not matched:
             raise UserError(f"{root}: none of {len(files)} files matches '{self.key}' of {self.path}; is --root right?")
-        masks, present, pairs = self._masks(root, matched), set(files), list[Pair]()
+        masks, present, pairs = self._masks(root, matched, {file: file for file in files}), set(files), list[Pair]()
         self._refuse_strays(root, files, set(masks.values()) | set(matched), problems)
-        for file, groups in matched.items():
+        for file in matched:
+            groups = self._groups(file)
             with problems.noted():
                 if self._selected(root, file, groups):
                     mask = self._mask(root, file, masks.get(file), present, optional=unmasked(groups))
@@ -117,14 +120,21 @@ class PairFinder:
             raise UserError(f"{root}: 'select' of {self.path} keeps none of {len(matched)} images; widen it")
         return pairs, len(files)
 
-    def _masks(self, root: Path, matched: Mapping[str, Groups]) -> dict[str, str]:
-        """Path of each image -> path of its mask."""
+    def _groups(self, file: str) -> dict[str, str]:
+        """What the name of an image says."""
+        match = self.images.fullmatch(file)
+        assert match is not None
+        return {name: sys.intern(value) for name, value in match.groupdict("").items()}
+
+    def _masks(self, root: Path, matched: Mapping[str, None], names: Mapping[str, str]) -> dict[str, str]:
+        """Path of each image -> path of its mask, the same object as in ``names`` if it is there."""
         masks: dict[str, str] = {}
         owners: dict[str, str] = {}
         if self.masks is None:
             return masks
-        for file, groups in matched.items():
-            mask = self.masks.format_map(groups)
+        for file in matched:
+            mask = self.masks.format_map(self._groups(file))
+            mask = names.get(mask, mask)
             if mask in matched:
                 raise UserError(
                     f"{root / mask}: is the mask of {file}, yet matches '{self.key}' of {self.path}; narrow it"
