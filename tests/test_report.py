@@ -21,8 +21,7 @@ def test_the_table_says_what_was_scored_and_in_which_unit() -> None:
     console = Console(record=True, width=140)
     console.print(score_table(metrics))
     text = console.export_text()
-    assert "3 patients, 12 frames; global Dice 80.0, class-weighted -" in text
-    assert "HD95, % of diagonal" in text
+    assert "3 patients, 12 frames; distances in % of diagonal; global Dice 80.0, class-weighted -" in text
     row = next(line for line in text.splitlines() if "RV" in line)
     cells = [cell.strip() for cell in row.strip("│ ").split("│")]
     assert cells == ["RV", "75.1", "4.26", "1.50", "-", "3", "1", "2", "4"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import Train, train, write_store
+from dicoms import make, save
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
@@ -250,3 +251,13 @@ def test_two_processes_train_and_score_as_one(fit: Train, tmp_path: Path, tee_st
     judged = [json.loads((run / "metrics.json").read_text()) for run in runs]
     assert judged[0]["cases"] == judged[1]["cases"]
     assert len(judged[0]["cases"]) == 6 * 4
+
+
+def test_segment_refuses_a_dicom_whose_sector_is_unsure(
+    seg_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (1, 64, 64), dtype=np.uint8)
+    save(tmp_path / "a.dcm", make(noise))
+    words = ["--segmenter", str(seg_run / "segmenter"), "--out", str(tmp_path / "out")]
+    assert "its sector is too uncertain" in said(capsys, "segment", str(tmp_path / "a.dcm"), *words)
+    assert not (tmp_path / "out").exists()

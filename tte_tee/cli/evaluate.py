@@ -21,8 +21,9 @@ _EVALUATE_EXAMPLE = """example:
 _SEGMENT = """Finds structures in frames: one picture (PNG), a folder of pictures, a DICOM file or an echo store.
 
 Pictures and DICOM files give, for every frame, NAME_mask.png (ids of the label space, at the frame's own size)
-and NAME_overlay.png. Their sector is estimated; what lies outside is not looked at, nor shown. A store gives
-found.h5, the frames with the masks found."""
+and NAME_overlay.png. Their sector is estimated; what lies outside is not looked at, nor shown, and a DICOM file
+whose sector is unsure is refused. A store gives found.h5, the frames with the masks found, which may run a little
+past the sector where the segmenter was trained on masks that do."""
 
 _SEGMENT_EXAMPLE = """example:
   python -m tte_tee segment frame.png --segmenter runs/seg_real/version_0/segmenter --out found"""
@@ -90,7 +91,8 @@ def segment(words: list[str]) -> None:
 
     loaded = load_segmenter(options.segmenter)
     if options.input.suffix == ".h5":
-        count = segment_store(loaded, options.input, options.out, options.device)
+        command = f"python -m tte_tee segment {options.input.name} --segmenter DIR --out DIR"
+        count = segment_store(loaded, options.input, options.out, options.device, command)
     else:
         count = segment_files(loaded, options.input, options.out, options.device)
     print(f"masks of {count} frames left in {options.out}")

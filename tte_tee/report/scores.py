@@ -10,11 +10,11 @@ def score_table(metrics: Mapping[str, Any]) -> Table:
     """Scores per structure, averaged over patients, of one ``metrics.json``."""
     summary, unit = metrics["summary"], metrics["unit"]
     table = Table(
-        title=f"{summary['patients']} patients, {summary['frames']} frames; global Dice "
+        title=f"{summary['patients']} patients, {summary['frames']} frames; distances in {unit}; global Dice "
         f"{_percent(summary['global_dice'])}, class-weighted {_percent(summary['class_weighted_dice'])}"
     )
     table.add_column("structure")
-    headings = ("Dice", f"HD95, {unit}", f"ASSD, {unit}", "surface Dice", "patients", "missed", "invented", "excluded")
+    headings = ("Dice", "HD95", "ASSD", "surface", "patients", "missed", "invented", "left out")
     for heading in headings:
         table.add_column(heading, justify="right")
     for structure, scores in summary["structures"].items():

@@ -157,7 +157,7 @@ def clinical_reading(store: EchoStore, found: Found) -> tuple[list[dict[str, Any
 def _named(measures: ClinicalMeasures, structures: tuple[str, ...]) -> dict[str, tuple[float, str]]:
     """Name of a measure -> (value or NaN, unit)."""
     named = {f"area of {s}": (measures.areas.get(s, np.nan), measures.area_unit) for s in structures}
-    named["RV/LV area ratio"] = (_number(measures.rv_lv_ratio), "")
+    named["RV/LV area ratio"] = (_number(measures.rv_lv_ratio), "ratio")
     named["LV length"] = (_number(measures.lv_length), measures.length_unit)
     named["LV volume"] = (_number(measures.lv_volume_ml), "ml")
     return named

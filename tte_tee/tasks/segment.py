@@ -10,6 +10,7 @@ from rich.progress import track
 
 from tte_tee.data.importers.dicom_file import read_frames, read_header, to_grey
 from tte_tee.data.importers.files import list_files, read_gray
+from tte_tee.data.pack import PRIVATE
 from tte_tee.data.pictures import legend, overlay, write_png
 from tte_tee.data.sector import estimate_sector
 from tte_tee.data.store import EchoStore
@@ -21,7 +22,7 @@ from tte_tee.tasks.judge import find_in_store, find_masks, write_found
 _SIDE = 384
 
 
-def segment_store(loaded: LoadedSegmenter, path: Path, out: Path, device: str) -> int:
+def segment_store(loaded: LoadedSegmenter, path: Path, out: Path, device: str, command: str) -> int:
     """Writes ``found.h5``: all frames of a store with the masks found; returns their number.
 
     Raises:
@@ -35,7 +36,7 @@ def segment_store(loaded: LoadedSegmenter, path: Path, out: Path, device: str) -
         )
     found = find_in_store(loaded, store, store.indices(), device)
     record = {"segmenter": {"hash": loaded.hash, **loaded.record}}
-    write_found(out / "found.h5", store, found, "python -m tte_tee segment", record)
+    write_found(out / "found.h5", store, found, command, record)
     return len(found)
 
 
@@ -43,14 +44,22 @@ def segment_files(loaded: LoadedSegmenter, path: Path, out: Path, device: str) -
     """Writes a mask and an overlay for every frame of a picture, a folder of pictures or a DICOM file.
 
     Raises:
-        UserError: a file cannot be read, no sector is found in it, or the folder holds no picture.
+        UserError: a file cannot be read, no sector is found in it, or not surely enough in a DICOM file, which
+            may show names beside it; or the folder holds no picture.
     """
     count = 0
     frames = track(_frames(path), "segmenting", console=Console(stderr=True), transient=True)
+    private = not (path.is_dir() or path.suffix.lower() == ".png")
     for name, image in frames:
-        sector = estimate_sector(image).mask
+        estimate = estimate_sector(image)
+        sector = estimate.mask
         if not sector.any():
             raise UserError(f"{path}: {name}: is black, so there is nothing to find; leave it out")
+        if private and estimate.confidence < PRIVATE:
+            raise UserError(
+                f"{path}: {name}: its sector is too uncertain to blank what lies outside, where names may stand; "
+                "pack the file with a recipe that gives 'sector' or 'region', and segment the store"
+            )
         mask = find_masks(loaded, image[None], sector[None], device)[0] * sector
         picture = overlay(image * sector, mask, sector, loaded.label_space, _SIDE)
         picture = np.vstack([picture, legend(loaded.label_space, "", picture.shape[1])])

@@ -52,7 +52,7 @@ class HeartSegmenter(Task):
         self,
         network: SegmenterConfig = SegmenterConfig(),
         pretrained: str | None = None,
-        learning_rate: float = 2e-3,
+        learning_rate: float = 5e-3,
         weight_decay: float = 0.01,
         warmup_steps: int = 20,
         seed: int = 0,
