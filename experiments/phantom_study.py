@@ -250,7 +250,7 @@ def main() -> None:
             sub.add_argument("--few", type=int, nargs="+", default=FEW, help="seeds of the sets of 20 patients")
             sub.add_argument("--few-only", action="store_true", help="leave the 200 patients out")
         if study is camus:
-            sub.add_argument("--store", required=True, help="CAMUS, packed")
+            sub.add_argument("--store", required=True, type=Path, help="CAMUS, packed")
             sub.add_argument("--patients", type=int, default=300)
     options = parser.parse_args()
     started = time.process_time()
