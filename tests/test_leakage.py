@@ -80,8 +80,14 @@ def test_an_adapter_of_more_patients_than_the_real_arm_has(tee_store: Path, tmp_
     mixed = leaking(tmp_path / "s.h5", tee_store, (chosen[0],), (*chosen, other))
     said = refused(tee_store, mixed, patients=2)
     assert other in said and "refit adapter and shape model" in said
-    fine = leaking(tmp_path / "fine.h5", tee_store, (chosen[0],), (*chosen, "val0", "somebody-of-the-base"))
-    SegmentationDataModule(str(tee_store), fine, 1.0, patients=2).setup("fit")
+    record = {"adapter": {"seen": [*chosen, "val0", "of-the-base"], "base_seen": ["of-the-base"]}}
+    fine = generated(tee_store, tmp_path / "fine.h5", patients=(chosen[0],), record=record)
+    SegmentationDataModule(str(tee_store), str(fine), 1.0, patients=2).setup("fit")
+
+
+def test_an_adapter_of_patients_that_the_real_arm_has_not(tee_store: Path, tmp_path: Path) -> None:
+    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0",), ("train0", "somebody-else"), "ssm")
+    assert "learnt from patient somebody-else" in refused(tee_store, mixed)
 
 
 def test_a_test_store_of_training_patients(tee_store: Path, tmp_path: Path) -> None:
@@ -102,9 +108,12 @@ def test_base_adapter_and_frames_pass_on_whom_they_have_seen(adapt: Train, tee_s
     run = adapt(tmp_path / "runs", f"--model.base={base}")
     record = json.loads((run / "adapter/adapter.json").read_text())
     assert record["seen"] == ["train0", "train1", "train2", "train3", "tte-1", "val0", "val1"]
+    assert record["base_seen"] == ["tte-1"]
     words = ["--adapter", str(run / "adapter"), "--masks", str(tee_store), "--split", "test", "--steps", "1"]
     main(["synthesize", *words, "--out", str(tmp_path / "s.h5")])
-    assert seen_in(EchoStore(tmp_path / "s.h5").provenance) == {*record["seen"], "test0", "test1"}
+    drawn = EchoStore(tmp_path / "s.h5").provenance
+    assert seen_in(drawn) == {*record["seen"], "test0", "test1"}
+    assert seen_in(drawn, "base_seen") == {"tte-1"}
 
 
 def test_a_network_from_scratch_has_not_seen_what_the_base_has(adapt: Train, tmp_path: Path) -> None:

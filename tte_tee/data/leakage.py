@@ -5,23 +5,36 @@ masks they learnt from or were tuned on. A record holds the records of what went
 of every ``seen`` in it is everybody.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
+
+import numpy as np
 
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 
 SEEN = "seen"
+BASE_SEEN = "base_seen"
+"""Those of ``seen`` whom the base knew before it was adapted: a study of few patients may know them."""
+
+OF_A_PATIENT = ("annotated", "phantom")
+"""Sources of masks that show a patient's own heart; the others draw hearts of nobody."""
 
 
-def seen_in(record: Any) -> set[str]:
-    """Union of every ``seen`` in a record (plain JSON)."""
+def seen_in(record: Any, key: str = SEEN) -> set[str]:
+    """Union of every ``seen`` (or other ``key``) in a record (plain JSON)."""
     if isinstance(record, dict):
-        own = {str(name) for name in record.get(SEEN, ())}
-        return own.union(*(seen_in(value) for key, value in record.items() if key != SEEN))
+        own = {str(name) for name in record.get(key, ())}
+        return own.union(*(seen_in(value, key) for name, value in record.items() if name != key))
     if isinstance(record, list):
-        return set[str]().union(*map(seen_in, record))
+        return set[str]().union(*(seen_in(value, key) for value in record))
     return set()
+
+
+def patients_of_masks(store: EchoStore, indices: Sequence[int] | np.ndarray) -> set[str]:
+    """Patients whose own hearts some frames' masks show."""
+    table = store.table.iloc[list(indices)]
+    return set(table["patient"][table["mask_source"].isin(OF_A_PATIENT)])
 
 
 def seen_by_learning_from(store: EchoStore, splits: Collection[str] = ("train", "val")) -> set[str]:

@@ -27,13 +27,10 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.augment import Augmentation
 from tte_tee.data.datamodule import Batch, Keyed, check_loading, frame_tensors, usable_frames, whole_run
-from tte_tee.data.leakage import refuse_seen, seen_in
+from tte_tee.data.leakage import BASE_SEEN, OF_A_PATIENT, refuse_seen, seen_in
 from tte_tee.data.mixing import REAL, SYNTHETIC, MixedStream, check_ratio
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
-
-OF_A_PATIENT = ("annotated", "phantom")
-"""Sources of masks that show a patient's own heart; the others draw hearts of nobody."""
 
 
 class SegmentationDataset(Dataset[Batch]):
@@ -206,8 +203,8 @@ class SegmentationDataModule(L.LightningDataModule):
         hidden |= table["patient"].isin({*evaluated, *tested})
         where = f"{store.path} (its adapter, base or masks)"
         refuse_seen(tested, seen_in(store.provenance), where, "the frames")
-        others = set(self.store.table["patient"][self.store.table["split"] == "train"]) - set(patients)
-        if known := sorted(others & seen_in(store.provenance)):
+        learnt = seen_in(store.provenance) - seen_in(store.provenance, BASE_SEEN)
+        if known := sorted(learnt - {*patients, *evaluated}):
             raise UserError(
                 f"{where}: learnt from patient {', '.join(known[:3])}, who is not among the {len(patients)} trained on "
                 f"in {self.path}; refit adapter and shape model on those patients alone"

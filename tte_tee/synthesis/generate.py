@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch.utils.data import default_collate
 
 from tte_tee.data.datamodule import FrameDataset, usable_frames
-from tte_tee.data.leakage import SEEN, seen_in
+from tte_tee.data.leakage import BASE_SEEN, SEEN, patients_of_masks, seen_in
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.folders import Adapter, load_adapter
@@ -69,6 +69,7 @@ def synthesize(
         "adapter": {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": loaded.record["method"]},
         "trained_on": loaded.record.get("data"),
         SEEN: sorted(_seen(loaded, store, indices)),
+        BASE_SEEN: sorted(seen_in(loaded.record, BASE_SEEN)),
         "masks": {"store": store.path.name, "hash": store.content_hash},
     }
     with _writer(out, store, command, record) as writer:
@@ -78,7 +79,11 @@ def synthesize(
 
 
 def write_predictions(
-    path: Path, store: EchoStore, frames: Mapping[int, np.ndarray], sampling: Sampling, seen: Collection[str]
+    path: Path,
+    store: EchoStore,
+    frames: Mapping[int, np.ndarray],
+    sampling: Sampling,
+    known: Mapping[str, Collection[str]],
 ) -> None:
     """Writes frames that ``predict`` drew, by index of the mask's frame in ``store``.
 
@@ -87,13 +92,14 @@ def write_predictions(
         store: of the masks.
         frames: uint8 ``[H, W]``.
         sampling: how they were drawn.
-        seen: patients who went into the denoiser.
+        known: patients who went into the denoiser, under ``seen`` and ``base_seen``.
     """
     record = {
         **provenance(),
         "sampling": asdict(sampling),
         "masks": {"store": store.path.name, "hash": store.content_hash},
-        SEEN: sorted({*seen, *seen_in(store.provenance), *store.table["patient"].iloc[list(frames)]}),
+        SEEN: sorted({*known[SEEN], *seen_in(store.provenance), *patients_of_masks(store, list(frames))}),
+        BASE_SEEN: sorted(known[BASE_SEEN]),
     }
     with _writer(path, store, "python -m tte_tee predict", record) as writer:
         for index in sorted(frames):
@@ -122,7 +128,7 @@ def generated_info(mask: FrameInfo, seed: int, sample: int) -> FrameInfo:
 
 def _seen(loaded: Adapter, store: EchoStore, indices: np.ndarray) -> set[str]:
     """Everybody who went into adapter, base and masks."""
-    return seen_in(loaded.record) | seen_in(store.provenance) | set(store.table["patient"].iloc[indices])
+    return seen_in(loaded.record) | seen_in(store.provenance) | patients_of_masks(store, indices)
 
 
 def _writer(out: str | Path, store: EchoStore, command: str, record: dict[str, Any]) -> StoreWriter:

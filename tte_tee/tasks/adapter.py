@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tte_tee.anatomy import LabelSpace, solve
-from tte_tee.data.leakage import seen_in
+from tte_tee.data.leakage import BASE_SEEN, seen_in
 from tte_tee.errors import UserError
 from tte_tee.models.adapters import add_lora, check_scope
 from tte_tee.models.denoiser import Denoiser
@@ -127,11 +127,15 @@ class TEEAdapter(DiffusionTask):
 
     def seen(self) -> set[str]:
         """Patients of the frames and, but from scratch, of the base."""
-        own = super().seen()
-        return own if self.method == "scratch" else own | seen_in(self.base_record)
+        return super().seen() | self.base_seen()
+
+    def base_seen(self) -> set[str]:
+        """Patients of the base; nobody from scratch."""
+        return set() if self.method == "scratch" else seen_in(self.base_record)
 
     def export(self, run: Path, record: dict[str, Any]) -> Path:
         """The folder ``adapter``."""
-        record = {"base": self.base_name, "base_hash": self.base_hash, **record}
+        known = {BASE_SEEN: sorted(self.base_seen())}
+        record = {"base": self.base_name, "base_hash": self.base_hash, **known, **record}
         save_adapter(run / "adapter", self.denoiser, self.maskr2, self.method, self.target, record)
         return run / "adapter"

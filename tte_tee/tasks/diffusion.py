@@ -11,6 +11,7 @@ from torch import Tensor
 from tte_tee.anatomy import LabelSpace
 from tte_tee.anatomy.maskr2 import identity
 from tte_tee.data.datamodule import Batch
+from tte_tee.data.leakage import BASE_SEEN, SEEN
 from tte_tee.data.pictures import colour_mask, grey
 from tte_tee.errors import UserError
 from tte_tee.models.adapters import GroupRow, parameter_table
@@ -129,10 +130,15 @@ class DiffusionTask(Task):
         ]
         return Preview(rows, ("mask", "reference", "sample"))
 
+    def base_seen(self) -> set[str]:
+        """Those of :meth:`seen` whom a base knew before it was adapted."""
+        return set()
+
     def write_predictions(self, run: Path, predictions: Mapping[int, np.ndarray]) -> Path:
         """An echo store of the frames drawn."""
         path = run / "predictions.h5"
-        write_predictions(path, self.data.store, predictions, self.sampling, self.seen())
+        known = {SEEN: self.seen(), BASE_SEEN: self.base_seen()}
+        write_predictions(path, self.data.store, predictions, self.sampling, known)
         return path
 
 
