@@ -20,7 +20,7 @@ comma := ,
 space := $(empty) $(empty)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 
-.PHONY: help setup fit phantom test test-all lint bench format types check constraints clean
+.PHONY: help setup fit phantom test test-slow test-all lint bench format types check constraints clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET'
@@ -50,6 +50,9 @@ data/phantom/%.h5: | $(READY)
 
 test: $(READY) ## run the tests, without the slow ones: make test [ARGS='-k store']
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+test-slow: $(READY) ## run the slow tests alone
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 test-all: $(READY) ## run all tests and say which lines none of them reaches
 	$(BIN)/python -m pytest --cov $(ARGS)

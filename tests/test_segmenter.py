@@ -239,7 +239,9 @@ def test_two_processes_train_and_score_as_one(fit: Train, tmp_path: Path, tee_st
     """Half the batch on each of two ranks is the same run; padded test frames are scored once."""
     two = ["--trainer.devices=2", "--trainer.strategy=ddp_fork", "--data.batch_size=2"]
     store = write_store(tmp_path / "odd.h5", TEE, patients={"train": 4, "val": 1, "test": 3})
-    whole, halves = (fit(tmp_path / str(n), f"--data.real={store}", *words) for n, words in enumerate(([], two)))
+    # Adam turns a gradient near zero, whose sign is rounding, into a whole step: so small ones.
+    small = (f"--data.real={store}", "--model.learning_rate=0.0005")
+    whole, halves = (fit(tmp_path / str(n), *small, *words) for n, words in enumerate(([], two)))
     first, second = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, halves))
     for name, tensor in first["state_dict"].items():
         torch.testing.assert_close(second["state_dict"][name], tensor, atol=2e-3, rtol=0)
