@@ -2,7 +2,6 @@
 
 import math
 import os
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -116,15 +115,16 @@ def read_values(path: Path) -> np.ndarray:
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keeps libraries from printing to standard error on their own, and from warning."""
-    kept = os.dup(2)
+    kept, sink = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
-        with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            os.dup2(sink.fileno(), 2)
+            os.dup2(sink, 2)
             yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+        os.close(sink)
 
 
 def _decode(path: Path) -> np.ndarray:
