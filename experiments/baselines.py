@@ -54,9 +54,16 @@ def judge(segmenter: Path, store: Path, arm: str, seed: int, out: Path, **about:
     metrics = json.loads((folder / "metrics.json").read_text())
     kept = {name: metrics[name] for name in KEPT if name in metrics}
     record = metrics["segmenter"]
-    about |= {"val_dice": record["val_dice"], "seconds": record["seconds"], "config": record["config"]}
+    about |= {"val_dice": record["val_dice"], "seconds": record["seconds"], "config": without_folders(record["config"])}
     out.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps({"arm": arm, "seed": seed, **about, **kept}, indent=1) + "\n")
+
+
+def without_folders(config: Any) -> Any:
+    """A config whose paths are names: where a machine keeps its files is nobody's business."""
+    if isinstance(config, dict):
+        return {key: without_folders(value) for key, value in config.items()}
+    return Path(config).name if isinstance(config, str) and config.startswith("/") else config
 
 
 def make(path: Path, *words: str) -> Path:
