@@ -52,7 +52,7 @@ def judge(segmenter: Path, store: Path, arm: str, seed: int, out: Path, **about:
     folder = segmenter.parent / "test"
     tte_tee(["evaluate", "--segmenter", str(segmenter), "--store", str(store), "--out", str(folder)])
     metrics = json.loads((folder / "metrics.json").read_text())
-    kept = {name: metrics[name] for name in KEPT if name in metrics}
+    kept = {name: without_folders(metrics[name]) for name in KEPT}
     record = metrics["segmenter"]
     about |= {"val_dice": record["val_dice"], "seconds": record["seconds"], "config": without_folders(record["config"])}
     out.mkdir(parents=True, exist_ok=True)
@@ -60,10 +60,12 @@ def judge(segmenter: Path, store: Path, arm: str, seed: int, out: Path, **about:
 
 
 def without_folders(config: Any) -> Any:
-    """A config whose paths are names: where a machine keeps its files is nobody's business."""
+    """A config or command whose paths are names: where a machine keeps its files is nobody's business."""
     if isinstance(config, dict):
         return {key: without_folders(value) for key, value in config.items()}
-    return Path(config).name if isinstance(config, str) and config.startswith("/") else config
+    if not isinstance(config, str):
+        return config
+    return " ".join(Path(word).name if word.startswith("/") else word for word in config.split(" "))
 
 
 def make(path: Path, *words: str) -> Path:
