@@ -50,7 +50,7 @@ def judge(segmenter: Path, store: Path, arm: str, seed: int, out: Path, **about:
     if result.exists():
         return
     folder = segmenter.parent / "test"
-    tte_tee(["evaluate", "--segmenter", str(segmenter), "--store", str(store), "--out", str(folder)])
+    tte_tee(["evaluate", "segmenter", "--segmenter", str(segmenter), "--store", str(store), "--out", str(folder)])
     metrics = json.loads((folder / "metrics.json").read_text())
     kept = {name: without_folders(metrics[name]) for name in KEPT}
     record = metrics["segmenter"]

@@ -111,7 +111,7 @@ def test_the_test_is_scored_with_the_best_weights(fit: Train, seg_run: Path, tmp
     run = fit(tmp_path, f"--ckpt_path={seg_run / 'checkpoints/last.ckpt'}", command="test")
     by_test = json.loads((run / "metrics.json").read_text())
     words = ["--segmenter", str(seg_run / "segmenter"), "--store", str(tee_store), "--out", str(tmp_path / "judged")]
-    main(["evaluate", *words])
+    main(["evaluate", "segmenter", *words])
     by_command = json.loads((tmp_path / "judged/metrics.json").read_text())
     assert by_test["cases"] == by_command["cases"]
     assert by_test["summary"] == by_command["summary"]
@@ -166,7 +166,7 @@ def test_what_pretraining_has_seen_is_seen(fit: Train, tmp_path: Path, capsys: p
 def test_evaluate_refuses_whom_the_segmenter_has_seen(
     seg_run: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["evaluate", "--segmenter", str(seg_run / "segmenter"), "--out", str(tmp_path / "o")]
+    words = ["evaluate", "segmenter", "--segmenter", str(seg_run / "segmenter"), "--out", str(tmp_path / "o")]
     for split in ("train", "val"):
         line = said(capsys, *words, "--store", str(tee_store), "--split", split)
         assert f"patient {split}0, {split}1" in line and "went into the segmenter" in line
@@ -180,7 +180,18 @@ def test_evaluate_refuses_whom_the_segmenter_has_seen(
 
 def test_frames_of_another_size_are_judged_at_their_own(seg_run: Path, tmp_path: Path) -> None:
     store = write_store(tmp_path / "large.h5", TEE, patients={"test": 2}, size=40)
-    main(["evaluate", "--segmenter", str(seg_run / "segmenter"), "--store", str(store), "--out", str(tmp_path / "o")])
+    main(
+        [
+            "evaluate",
+            "segmenter",
+            "--segmenter",
+            str(seg_run / "segmenter"),
+            "--store",
+            str(store),
+            "--out",
+            str(tmp_path / "o"),
+        ]
+    )
     case = json.loads((tmp_path / "o/metrics.json").read_text())["cases"][0]
     assert case["diagonal"] == pytest.approx(np.hypot(40 * 2.0, 40 * 1.5), rel=0.05)
 

@@ -38,12 +38,15 @@ training (Lightning: every key of the config is also an option)
   test            score a checkpoint on the test split
   predict         draw frames for the masks of the config's data, or find masks in its frames
 
-segmentation
-  evaluate        score a segmenter on a store: metrics.json, cases, agreement
-  segment         find structures in pictures, DICOM files or stores
-
 generation
   synthesize      draw labelled frames for any store of masks with an adapter
+
+evidence
+  segment             find structures in pictures, DICOM files or stores
+  evaluate segmenter  score a segmenter on frames with true masks: metrics.json, cases, agreement
+  evaluate masks      does a segmenter of other patients find the masks that frames were drawn for?
+  evaluate fidelity   how near synthetic frames are to real ones, between floor and ceiling
+  evaluate copies     how near each synthetic frame is to those the adapter learnt from
 
 examples
   python -m tte_tee fit --config lightning_configs/lora_mlp.yaml
@@ -58,8 +61,8 @@ TRAINING = ("fit", "validate", "test", "predict")
 COMMANDS = {
     "data": "data:main",
     "masks": "masks:main",
-    "evaluate": "evaluate:evaluate",
-    "segment": "evaluate:segment",
+    "evaluate": "evaluate:main",
+    "segment": "segment:main",
     "synthesize": "synthesize:main",
 }
 """Command -> module of this package and the function that runs it; imported when it is asked for."""

@@ -1,7 +1,7 @@
 """An argparse parser whose complaints are one line, and what it reads numbers with."""
 
 import argparse
-from typing import NoReturn
+from typing import NoReturn, Self
 
 from tte_tee.errors import UserError
 
@@ -15,6 +15,16 @@ def positive(text: str) -> int:
 
 class Parser(argparse.ArgumentParser):
     """Says what is wrong without the usage that argparse prints first; so do its subcommands."""
+
+    @classmethod
+    def of(cls, command: str, text: str, example: str) -> Self:
+        """The parser of a command: what it does before its options, an example after them."""
+        return cls(
+            prog=f"python -m tte_tee {command}",
+            description=text,
+            epilog=example,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
 
     def error(self, message: str) -> NoReturn:
         """Refuses the command line.

@@ -70,6 +70,18 @@ class Segmenter(nn.Module):
         return list(out.unbind(1)) if out.ndim == 5 else [out]
 
     @torch.no_grad()
+    def features(self, image: Tensor) -> Tensor:
+        """Mean and standard deviation over space of the deepest layer's channels, ``[B, 1, H, W]`` -> ``[B, 2 C]``."""
+        seen: list[Tensor] = []
+        hook = _deepest(self.net).register_forward_hook(lambda _layer, _input, output: seen.append(output))
+        try:
+            self.net(image)
+        finally:
+            hook.remove()
+        deepest = seen[0].flatten(2)
+        return torch.cat([deepest.mean(2), deepest.std(2)], 1)
+
+    @torch.no_grad()
     def find(self, image: Tensor) -> Tensor:
         """Ids ``[B, H, W]`` uint8 of the likeliest structures."""
         return self(image).argmax(1).byte()
@@ -94,6 +106,17 @@ def _network(config: SegmenterConfig, classes: int) -> nn.Module:
         deep_supervision=True,
         deep_supr_num=min(2, levels - 2),
     )
+
+
+def _deepest(net: nn.Module) -> nn.Module:
+    """The layer at the lowest resolution."""
+    from monai.networks.layers.simplelayers import SkipConnection
+    from monai.networks.nets import DynUNet
+
+    if isinstance(net, DynUNet):
+        return net.bottleneck
+    *_, innermost = (layer for layer in net.modules() if isinstance(layer, SkipConnection))
+    return innermost.submodule
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,59 @@
+"""``evaluate segmenter``: judge a segmenter on a store."""
+
+import shlex
+from pathlib import Path
+
+from tte_tee.cli.parser import Parser
+
+_TEXT = """Scores a segmenter on frames of a store whose masks are known.
+
+Writes into --out: metrics.json (every case; per patient, frames averaged within the patient; per structure;
+clinical measures), cases_<STRUCTURE>.png (worst and median cases) and agreement_<MEASURE>.png (Bland-Altman).
+A patient who went into the segmenter - its frames, its validation, the adapter or shape model behind its
+synthetic frames - is refused by name."""
+
+_EXAMPLE = """example:
+  python -m tte_tee evaluate segmenter --segmenter runs/seg_real/version_0/segmenter --store data/packed/test.h5 \\
+      --split test --out runs/seg_real/version_0/test"""
+
+
+def main(words: list[str]) -> None:
+    """Runs ``evaluate segmenter``.
+
+    Raises:
+        UserError: what the user gave is wrong, or a patient was seen.
+    """
+    parser = Parser.of("evaluate segmenter", _TEXT, _EXAMPLE)
+    parser.add_argument("--segmenter", type=Path, required=True, metavar="DIR", help="folder that 'fit' left")
+    parser.add_argument("--store", type=Path, required=True, metavar="F.h5", help="frames with true masks")
+    parser.add_argument("--split", default="test", help="which of them (default: test)")
+    parser.add_argument("--cohort", help="which of them (default: any)")
+    parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write into")
+    options = parser.parse_args(words)
+
+    from rich.console import Console
+
+    from tte_tee.data.store import EchoStore
+    from tte_tee.models.segmenter import load_segmenter
+    from tte_tee.report.bland_altman import write_bland_altman
+    from tte_tee.report.scores import score_table
+    from tte_tee.tasks.judge import find_in_store, frames_to_judge, score, write_judgement
+
+    loaded, store = load_segmenter(options.segmenter), EchoStore(options.store)
+    indices = frames_to_judge(loaded, store, options.split, options.cohort)
+    found = find_in_store(loaded, store, indices, options.device)
+    result = score(store, found)
+    record = {
+        "command": shlex.join(["python", "-m", "tte_tee", "evaluate", "segmenter", *words]),
+        "split": options.split,
+        "cohort": options.cohort,
+        "segmenter": {"hash": loaded.hash, **loaded.record},
+    }
+    values = write_judgement(options.out, store, found, result, record)
+    for measure, agreement in values["clinical"]["agreement"].items():
+        if "bias" in agreement:
+            name = measure.replace("/", "_").replace(" ", "_")
+            write_bland_altman(options.out / f"agreement_{name}.png", agreement, measure, agreement["unit"])
+    Console().print(score_table(values))
+    print(f"left in {options.out}")
