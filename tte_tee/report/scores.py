@@ -30,6 +30,30 @@ def score_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
+def mask_fidelity_table(values: Mapping[str, Any]) -> Table:
+    """Dice per structure in drawn and in real frames, of one ``mask_fidelity.json``."""
+    drawn, real = values["synthetic"]["summary"], values["real"]["summary"]
+    table = Table(
+        title=f"what the segmenter finds in {drawn['frames']} drawn frames, and in {real['frames']} real frames of "
+        f"{real['patients']} patients (Dice)"
+    )
+    table.add_column("structure")
+    for heading in ("drawn", "real", "difference", "drawn: missed", "invented", "of frames"):
+        table.add_column(heading, justify="right")
+    for structure, scores in drawn["structures"].items():
+        beside, cases = real["structures"][structure]["dice"], scores["cases"]
+        both = None not in (scores["dice"], beside)
+        table.add_row(
+            structure,
+            _percent(scores["dice"]),
+            _percent(beside),
+            f"{100 * (scores['dice'] - beside):+.1f}" if both else "-",
+            *(str(cases[case]) for case in ("missed", "invented")),
+            str(sum(cases.values()) - cases["both empty"]),
+        )
+    return table
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 
