@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from tte_tee.data.leakage import refuse_seen, seen_in
+from tte_tee.data.leakage import OF_A_PATIENT, refuse_seen, seen_in
 from tte_tee.data.pictures import captioned, contact_sheet, legend, overlay, write_png
 from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
@@ -72,26 +72,44 @@ def frames_to_judge(loaded: LoadedSegmenter, store: EchoStore, split: str, cohor
     """Indices of the frames of a split and cohort, none of a patient whom the segmenter has seen.
 
     Raises:
-        UserError: there is no such frame, one has no mask or no image of a patient, the label spaces differ,
-            or a patient was seen.
+        UserError: as :func:`true_frames` raises, the label spaces differ, or a patient was seen.
+    """
+    check_labels(loaded, store)
+    chosen = true_frames(store, split, cohort)
+    refuse_seen(store.table["patient"].iloc[chosen], seen_in(loaded.record), str(store.path), "the segmenter")
+    return chosen
+
+
+def check_labels(loaded: LoadedSegmenter, store: EchoStore) -> None:
+    """Refuses a store of another label space than the segmenter's.
+
+    Raises:
+        UserError: naming both.
     """
     if store.label_space.structures != loaded.label_space.structures:
         raise UserError(
             f"{store.path}: masks hold {', '.join(store.label_space.structures)}, the segmenter finds "
             f"{', '.join(loaded.label_space.structures)}; give a store of its label space"
         )
+
+
+def true_frames(store: EchoStore, split: str, cohort: str | None = None) -> np.ndarray:
+    """Indices of the frames of a split and cohort, all of them real and with a true mask.
+
+    Raises:
+        UserError: there is no such frame, or one has no true mask or no image of a patient.
+    """
     table = store.table
     chosen = np.flatnonzero((table["split"] == split) & (True if cohort is None else table["cohort"] == cohort))
     if not len(chosen):
         raise UserError(f"{store.path}: no frame in split '{split}'{f' and cohort {cohort!r}' if cohort else ''}")
     frames = table.iloc[chosen]
-    strange = ~frames["origin"].isin(("acquired", "phantom")) | ~frames["mask_source"].isin(("annotated", "phantom"))
+    strange = ~frames["origin"].isin(("acquired", "phantom")) | ~frames["mask_source"].isin(OF_A_PATIENT)
     if strange.any():
         raise UserError(
             f"{store.path}: {strange.sum()} frames are generated or have no true mask (first: "
             f"{frames['key'][strange].iloc[0]}); scores are against acquired frames with a person's masks"
         )
-    refuse_seen(frames["patient"], seen_in(loaded.record), str(store.path), "the segmenter")
     return chosen
 
 

@@ -19,7 +19,7 @@ from tte_tee.files import write_json
 from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.synthesis.provenance import provenance
-from tte_tee.tasks.judge import Found, find_in_store, frames_to_judge, score, write_cases
+from tte_tee.tasks.judge import Found, check_labels, find_in_store, frames_to_judge, score, write_cases
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,7 @@ def mask_fidelity(
         UserError: the stores do not fit the segmenter, there is nothing to score, or the segmenter knows a patient.
     """
     indices = drawn_frames(synthetic)
-    if synthetic.label_space.structures != loaded.label_space.structures:
-        raise UserError(
-            f"{synthetic.path}: masks hold {', '.join(synthetic.label_space.structures)}, the segmenter finds "
-            f"{', '.join(loaded.label_space.structures)}; give a segmenter of its label space"
-        )
+    check_labels(loaded, synthetic)
     refuse_seen(behind(synthetic, indices), seen_in(loaded.record), str(synthetic.path), "the segmenter")
     real_indices = frames_to_judge(loaded, real, split, cohort)
     found = find_in_store(loaded, synthetic, indices, device)

@@ -17,7 +17,7 @@ from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.files import write_whole
 from tte_tee.models.segmenter import LoadedSegmenter
-from tte_tee.tasks.judge import find_in_store, find_masks, write_found
+from tte_tee.tasks.judge import check_labels, find_in_store, find_masks, write_found
 
 _SIDE = 384
 
@@ -29,11 +29,7 @@ def segment_store(loaded: LoadedSegmenter, path: Path, out: Path, device: str, c
         UserError: the store is none, or its label space is not the segmenter's.
     """
     store = EchoStore(path)
-    if store.label_space.structures != loaded.label_space.structures:
-        raise UserError(
-            f"{path}: masks hold {', '.join(store.label_space.structures)}, the segmenter finds "
-            f"{', '.join(loaded.label_space.structures)}; give a store of its label space"
-        )
+    check_labels(loaded, store)
     found = find_in_store(loaded, store, store.indices(), device)
     record = {"segmenter": {"hash": loaded.hash, **loaded.record}}
     write_found(out / "found.h5", store, found, command, record)
