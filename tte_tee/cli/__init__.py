@@ -40,6 +40,7 @@ training (Lightning: every key of the config is also an option)
 
 generation
   synthesize      draw labelled frames for any store of masks with an adapter
+  filter          leave out synthetic frames that do not show their masks
 
 evidence
   segment             find structures in pictures, DICOM files or stores
@@ -64,6 +65,7 @@ COMMANDS = {
     "evaluate": "evaluate:main",
     "segment": "segment:main",
     "synthesize": "synthesize:main",
+    "filter": "filter:main",
 }
 """Command -> module of this package and the function that runs it; imported when it is asked for."""
 

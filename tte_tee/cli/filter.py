@@ -1,0 +1,56 @@
+"""``filter``: leave out synthetic frames that do not show their masks, or that copy."""
+
+import shlex
+from pathlib import Path
+
+from tte_tee.cli.parser import Parser
+
+_TEXT = """Keeps the frames of a synthetic store whose masks a segmenter finds as well as it finds those of real frames.
+
+The segmenter must have learnt from the adaptation patients alone ('fit' with seg_real.yaml does), and so must the
+threshold: --quantile of the per-frame Dice that it reaches on their validation frames. A filter that knew more
+patients than the adapter would bring them into the synthetic set; it is refused by name.
+
+What is left out is not a random part: look at the table of what stays, per structure, before using it."""
+
+_EXAMPLE = """example:
+  python -m tte_tee filter synthetic.h5 --segmenter runs/seg_real/version_0/segmenter \\
+      --adaptation data/packed/tee.h5 --out filtered.h5"""
+
+
+def main(words: list[str]) -> None:
+    """Runs ``filter``.
+
+    Raises:
+        UserError: what the user gave is wrong, the segmenter knows other patients, or nothing would stay.
+    """
+    parser = Parser.of("filter", _TEXT, _EXAMPLE)
+    parser.add_argument("store", type=Path, metavar="S.h5", help="store that 'synthesize' wrote")
+    parser.add_argument("--segmenter", type=Path, required=True, metavar="DIR", help="folder that 'fit' left")
+    parser.add_argument(
+        "--adaptation", type=Path, required=True, metavar="A.h5", help="frames that the adapter learnt from"
+    )
+    parser.add_argument(
+        "--quantile", type=float, default=0.1, metavar="Q", help="of the real frames' Dice (default 0.1)"
+    )
+    parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write")
+    options = parser.parse_args(words)
+
+    from rich.console import Console
+
+    from tte_tee.data.curate.copying import check_out
+    from tte_tee.data.store import EchoStore
+    from tte_tee.models.segmenter import load_segmenter
+    from tte_tee.report.scores import filter_table
+    from tte_tee.tasks.filter import kept_by_structure, obedient, write_filtered
+
+    loaded, store = load_segmenter(options.segmenter), EchoStore(options.store)
+    check_out(options.out, store)
+    filtered = obedient(
+        loaded, store, EchoStore(options.adaptation), quantile=options.quantile, device=options.device
+    )
+    command = shlex.join(["python", "-m", "tte_tee", "filter", *words])
+    write_filtered(options.out, store, filtered, loaded, options.quantile, command)
+    Console().print(filter_table(kept_by_structure(store, filtered), filtered.threshold, filtered.calibrated_on))
+    print(f"{len(filtered.kept)} of {len(store)} frames left in {options.out}")
