@@ -496,6 +496,7 @@ def test_an_adapter_folder_can_be_shared(lora_run: Path) -> None:
     (lora_run / "plain").touch()
     assert {path.stat().st_mode for path in folder.iterdir()} == {(lora_run / "plain").stat().st_mode}
     assert {p.name for p in folder.iterdir()} == {
+        "README.md",
         "adapter.json",
         "adapter_config.json",
         "adapter_model.safetensors",
