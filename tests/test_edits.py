@@ -1,7 +1,6 @@
 """Edits of masks: what each does to areas and places, what it leaves alone, and whom the new store tells of."""
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -300,9 +299,6 @@ def test_the_picture_shows_both_sides(tmp_path: Path) -> None:
     half = picture.shape[1] // 2
     red = (picture == (214, 69, 65)).all(-1)
     assert 0 < red[:-30, half:].sum() < 0.35 * red[:-30, :half].sum()
-
-
-Change = Callable[[Path], list[str]]
 
 
 @pytest.mark.parametrize(
