@@ -277,7 +277,7 @@ def test_hash_is_of_weights_and_rule(base: Base, tmp_path: Path) -> None:
 def test_a_new_adapter_replaces_the_older_folder(base: Base, tmp_path: Path) -> None:
     stored(tmp_path / "adapter", base, "full", base.denoiser)
     stored(tmp_path / "adapter", base, "none", base.denoiser)
-    assert {p.name for p in (tmp_path / "adapter").iterdir()} == {"maskr2.json", "adapter.json"}
+    assert {p.name for p in (tmp_path / "adapter").iterdir()} == {"maskr2.json", "adapter.json", "README.md"}
     assert [p.name for p in tmp_path.iterdir()] == ["adapter"]
 
 

@@ -13,7 +13,7 @@ from tte_tee import cli
 from tte_tee.cli import main
 from tte_tee.errors import UserError
 
-COMMANDS = ("data pack", "data phantom", "masks fit", "masks sample", *cli.TRAINING, "synthesize")
+COMMANDS = ("data pack", "data phantom", "masks fit", "masks sample", "masks edit", *cli.TRAINING, "synthesize")
 LIGHT = ["--help", "-h", "--version"]
 
 

@@ -9,7 +9,7 @@ from conftest import Train, generated, make_base, write_store
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
-from tte_tee.data.leakage import refuse_seen, seen_by_learning_from, seen_in
+from tte_tee.data.leakage import patients_of_masks, refuse_seen, seen_by_learning_from, seen_in
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
@@ -153,3 +153,19 @@ def test_the_label_spaces_must_agree(tee_store: Path, tmp_path: Path) -> None:
     other = write_store(tmp_path / "tte.h5", CAMUS)
     mixed = leaking(tmp_path / "s.h5", other, ("train0",), ())
     assert "masks hold LV, LV_epi, LA" in refused(tee_store, mixed)
+
+
+def test_a_heart_that_a_segmenter_found_is_the_patients(tee_store: Path, tmp_path: Path) -> None:
+    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0", "test0"), (), "segmenter")
+    store = EchoStore(mixed)
+    assert patients_of_masks(store, store.indices()) == {"train0", "test0"}
+    assert "test0" in refused(tee_store, mixed)
+
+
+def test_an_edited_heart_of_a_validation_patient_is_not_trained_on(tee_store: Path, tmp_path: Path) -> None:
+    edited = tmp_path / "e.h5"
+    main(["masks", "edit", str(tee_store), "--rotate=5", "--split=val", "--out", str(edited)])
+    store = EchoStore(edited)
+    mixed = tmp_path / "s.h5"
+    generated(edited, mixed, patients=set(store.table["patient"]), record=store.provenance)
+    assert "val0" in refused(tee_store, str(mixed))

@@ -90,6 +90,18 @@ def test_checkpoint_holds_what_was_trained_and_no_more(runs: dict[str, Path], ti
         assert held == plain
 
 
+def learnt_from(store: EchoStore) -> dict[str, object]:
+    """What a record says of a tiny store: the test patients are no part of it."""
+    return {
+        "store": store.path.name,
+        "hash": store.content_hash,
+        "label_space": store.label_space.name,
+        "licence": "CC0-1.0",
+        "cohorts": ["none"],
+        "learnt_from": {"train": {"patients": 4, "frames": 8}, "val": {"patients": 2, "frames": 4}},
+    }
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_provenance_travels_with_the_adapter(
     runs: dict[str, Path], tiny_base: Path, tee_store: Path, method: str
@@ -100,7 +112,7 @@ def test_provenance_travels_with_the_adapter(
     assert record["commit"] and record["time"].endswith("+00:00")
     assert (record["base"], record["base_hash"]) == (str(tiny_base), load_base(str(tiny_base)).hash)
     assert record["steps"] == (0 if method == "none" else 3)
-    assert record["data"] == {"store": tee_store.name, "hash": EchoStore(tee_store).content_hash}
+    assert record["data"] == learnt_from(EchoStore(tee_store))
     assert record["config"]["seed_everything"] == 0
     assert record["config"]["model"]["init_args"]["method"] == method
     assert record["config"]["data"]["init_args"]["store"] == str(tee_store)
@@ -359,7 +371,7 @@ def test_a_base_is_left_with_its_provenance_and_can_be_adapted(
     base_run: Path, adapt: Train, tte_store: Path, tmp_path: Path
 ) -> None:
     record = json.loads((base_run / "base/base.json").read_text())["provenance"]
-    assert record["data"] == {"store": tte_store.name, "hash": EchoStore(tte_store).content_hash}
+    assert record["data"] == learnt_from(EchoStore(tte_store))
     assert (record["steps"], record["tte_tee"]) == (3, tte_tee.__version__)
     assert base_weights(base_run)["conv_in.weight"].dtype == torch.float16
     run = adapt(tmp_path, f"--model.base={base_run / 'base'}")
@@ -496,6 +508,7 @@ def test_an_adapter_folder_can_be_shared(lora_run: Path) -> None:
     (lora_run / "plain").touch()
     assert {path.stat().st_mode for path in folder.iterdir()} == {(lora_run / "plain").stat().st_mode}
     assert {p.name for p in folder.iterdir()} == {
+        "README.md",
         "adapter.json",
         "adapter_config.json",
         "adapter_model.safetensors",

@@ -31,6 +31,7 @@ masks
   masks fit       learn a statistical shape model of a store's training masks
   masks sample    draw masks from a shape model
   masks heart     slice 3D hearts of an atlas population
+  masks edit      change something in masks: a structure's size, the sector, the view
 
 training (Lightning: every key of the config is also an option)
   fit             train a base, an adapter or a segmenter

@@ -17,8 +17,8 @@ SEEN = "seen"
 BASE_SEEN = "base_seen"
 """Those of ``seen`` whom the base knew before it was adapted: a study of few patients may know them."""
 
-OF_A_PATIENT = ("annotated", "phantom")
-"""Sources of masks that show a patient's own heart; the others draw hearts of nobody."""
+OF_A_PATIENT = ("annotated", "phantom", "segmenter")
+"""Sources of masks that show a patient's own heart, drawn or found; the others draw hearts of nobody."""
 
 
 def seen_in(record: Any, key: str = SEEN) -> set[str]:

@@ -108,9 +108,13 @@ def captioned(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     return np.vstack([picture, strip])
 
 
-def legend(label_space: LabelSpace, title: str, width: int) -> np.ndarray:
-    """A strip with a title and, wrapped to ``width`` pixels, the colour and name of each structure and the sector."""
-    entries = [(s, STRUCTURES[s].colour, -1) for s in label_space.structures] + [("edge of the sector", _RIM, 1)]
+def legend(label_space: LabelSpace, title: str, width: int, *, outlined: bool = True) -> np.ndarray:
+    """A strip with a title and, wrapped to ``width`` pixels, the colour and name of each structure and the sector.
+
+    The sector is ``outlined``, as :func:`overlay` does it, or a dark shape, as in :func:`colour_mask`.
+    """
+    sector = ("edge of the sector", _RIM, 1) if outlined else ("sector", _INSIDE, -1)
+    entries = [*((s, STRUCTURES[s].colour, -1) for s in label_space.structures), sector]
     places, left, top = [], 4, 24
     for name, *_ in entries:
         if left > 4 and left + 24 + _text_width(name) > width:

@@ -5,6 +5,7 @@ A base::
     unet/       config.json, diffusion_pytorch_model.safetensors
     scheduler/  scheduler_config.json
     base.json   shape of the denoiser, provenance
+    README.md   model card
 
 An adapter::
 
@@ -12,6 +13,7 @@ An adapter::
     unet/                                            all weights, as diffusers writes them, or neither
     maskr2.json   label spaces, solved rule, matrix
     adapter.json  method, hash and name of the base, provenance
+    README.md     model card
 """
 
 import hashlib
@@ -27,8 +29,9 @@ from safetensors import SafetensorError, safe_open
 
 from tte_tee.anatomy import LabelSpace, MaskMap
 from tte_tee.errors import UserError
-from tte_tee.files import file_hash, first_line, read_json, whole_folder, write_json
+from tte_tee.files import file_hash, first_line, read_json, whole_folder, write_json, write_whole
 from tte_tee.models.adapters import plain_unet
+from tte_tee.models.card import CARD, adapter_card, base_card
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig, build_unet
 from tte_tee.models.maskr2 import MaskR2
 
@@ -73,7 +76,9 @@ def save_base(folder: Path, denoiser: Denoiser, schedule: DDPMScheduler, record:
         unet.load_state_dict(denoiser.unet.state_dict())
         (unet.half() if half else unet).save_pretrained(temporary / "unet")
         schedule.save_pretrained(temporary / "scheduler")
-        write_json(temporary / "base.json", {"denoiser": asdict(denoiser.config), "provenance": record})
+        values = {"denoiser": asdict(denoiser.config), "provenance": record}
+        write_json(temporary / "base.json", values)
+        write_whole(temporary / CARD, base_card(values, file_hash(temporary / _WEIGHTS)).encode())
 
 
 def load_base(base: str) -> Base:
@@ -116,20 +121,20 @@ def save_adapter(
     with whole_folder(folder) as temporary:
         if method == "lora":
             cast(PeftModel, denoiser.unet).save_pretrained(str(temporary))
-            (temporary / "README.md").unlink(missing_ok=True)  # an empty form that names a path of this machine
         elif method != "none":
             plain_unet(denoiser.unet).save_pretrained(temporary / "unet")
-        write_json(
-            temporary / "maskr2.json",
-            {
-                "source": mask_map.source,
-                "target": {"name": target.name, "structures": target.structures},
-                "place": dict(mask_map.place),
-                "learnable": maskr2.learnable,
-                "matrix": maskr2.matrix.detach().tolist(),
-            },
-        )
-        write_json(temporary / "adapter.json", {"method": method, **record})
+        rule = {
+            "source": mask_map.source,
+            "target": {"name": target.name, "structures": target.structures},
+            "place": dict(mask_map.place),
+            "learnable": maskr2.learnable,
+            "matrix": maskr2.matrix.detach().tolist(),
+        }
+        values = {"method": method, **record}
+        write_json(temporary / "maskr2.json", rule)
+        write_json(temporary / "adapter.json", values)
+        # In the place of peft's, an empty form that names a path of this machine.
+        write_whole(temporary / CARD, adapter_card(values, rule, folder_hash(temporary)).encode())
 
 
 def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:

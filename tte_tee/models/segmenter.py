@@ -4,6 +4,7 @@ The folder::
 
     segmenter.json            network, label space, frame size, provenance
     segmenter.safetensors     weights
+    README.md                 model card
 """
 
 from dataclasses import asdict, dataclass
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from tte_tee.anatomy import LabelSpace
 from tte_tee.errors import UserError
-from tte_tee.files import file_hash, first_line, read_json, whole_folder, write_json
+from tte_tee.files import file_hash, first_line, read_json, whole_folder, write_json, write_whole
+from tte_tee.models.card import CARD, segmenter_card
 
 _WEIGHTS = "segmenter.safetensors"
 
@@ -143,6 +145,7 @@ def save_segmenter(
             "provenance": record,
         }
         write_json(temporary / "segmenter.json", values)
+        write_whole(temporary / CARD, segmenter_card(values, file_hash(temporary / _WEIGHTS)).encode())
 
 
 def load_segmenter(folder: str | Path) -> LoadedSegmenter:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import default_collate
 
+from tte_tee.data.curate.card import write_card
 from tte_tee.data.datamodule import FrameDataset, usable_frames
 from tte_tee.data.leakage import BASE_SEEN, SEEN, patients_of_masks, seen_in
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
@@ -34,7 +35,7 @@ def synthesize(
     device: str = "cpu",
     command: str = "",
 ) -> None:
-    """Draws frames for the masks of a store and writes them with those masks.
+    """Draws frames for the masks of a store and writes them with those masks, and their datasheet beside them.
 
     Args:
         adapter: folder left by a run of TEEAdapter.
@@ -76,6 +77,7 @@ def synthesize(
         for (index, n), frame in zip(jobs, _draw_all(loaded, store, jobs, sampling, batch_size, device), strict=True):
             _, mask, sector = store.frame(index)
             writer.append(frame, mask, sector, generated_info(store.info(index), sampling.seed, n))
+    write_card(Path(out))
 
 
 def write_predictions(

@@ -245,7 +245,8 @@ class Export(Callback):
             "steps": trainer.global_step,
             "seconds": round(time.monotonic() - self._start, 1),
             "peak_memory_mib": peak_memory(pl_module.device),
-            "data": {"store": pl_module.data.path.name, "hash": pl_module.data.store.content_hash},
+            "parameters": {"trained": pl_module.layers()[-1].trainable, "share": pl_module.layers()[-1].share},
+            "data": pl_module.data_record(),
             SEEN: sorted(pl_module.seen()),
         }
         folder = pl_module.export(Path(log_dir), record)

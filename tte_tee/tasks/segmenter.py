@@ -199,6 +199,16 @@ class HeartSegmenter(Task):
             seen |= seen_by_learning_from(data.synthetic_store, ("train",))
         return seen | (seen_in(self.start.record) if self.start else set())
 
+    def data_record(self) -> dict[str, Any]:
+        """What is learnt from: of split ``train`` the frames that this run takes, and the synthetic ones."""
+        real, synthetic = self.data.training_frames()
+        record = super().data_record()
+        patients = int(self.data.store.table["patient"].iloc[real].nunique())
+        record["learnt_from"]["train"] = {"patients": patients, "frames": len(real)}
+        if (other := self.data.synthetic_store) is not None:
+            record["synthetic"] = {"store": other.path.name, "hash": other.content_hash, "frames": len(synthetic)}
+        return record
+
     def export(self, run: Path, record: dict[str, Any]) -> Path:
         """The folder ``segmenter``: the best weights on validation patients."""
         if self._best:

@@ -79,6 +79,23 @@ class Task(L.LightningModule):
         """What the network makes of a batch, to be looked at."""
         raise NotImplementedError
 
+    def data_record(self) -> dict[str, Any]:
+        """What is learnt from, in names and numbers; who, :meth:`seen` says."""
+        store = self.data.store
+        table = store.table[store.table["split"].isin(("train", "val"))]
+        splits = {
+            str(split): {"patients": int(part["patient"].nunique()), "frames": len(part)}
+            for split, part in table.groupby("split")
+        }
+        return {
+            "store": self.data.path.name,
+            "hash": store.content_hash,
+            "label_space": store.label_space.name,
+            "licence": store.licence,
+            "cohorts": sorted(set(table["cohort"])),
+            "learnt_from": splits,
+        }
+
     def seen(self) -> set[str]:
         """Every patient who went into what is trained."""
         return seen_by_learning_from(self.data.store)

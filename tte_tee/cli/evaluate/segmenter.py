@@ -8,7 +8,8 @@ from tte_tee.cli.parser import Parser
 _TEXT = """Scores a segmenter on frames of a store whose masks are known.
 
 Writes into --out: metrics.json (every case; per patient, frames averaged within the patient; per structure;
-clinical measures), cases_<STRUCTURE>.png (worst and median cases) and agreement_<MEASURE>.png (Bland-Altman).
+clinical measures), cases_<STRUCTURE>.png (worst and median cases), agreement_<MEASURE>.png (Bland-Altman) and
+CLAIM.md (a checklist after CLAIM 2024, filled in as far as the records go).
 A patient who went into the segmenter - its frames, its validation, the adapter or shape model behind its
 synthetic frames - is refused by name."""
 
@@ -37,6 +38,7 @@ def main(words: list[str]) -> None:
     from tte_tee.data.store import EchoStore
     from tte_tee.models.segmenter import load_segmenter
     from tte_tee.report.bland_altman import write_bland_altman
+    from tte_tee.report.claim import write_claim
     from tte_tee.report.scores import score_table
     from tte_tee.tasks.judge import find_in_store, frames_to_judge, score, write_judgement
 
@@ -55,5 +57,6 @@ def main(words: list[str]) -> None:
         if "bias" in agreement:
             name = measure.replace("/", "_").replace(" ", "_")
             write_bland_altman(options.out / f"agreement_{name}.png", agreement, measure, agreement["unit"])
+    write_claim(options.out, options.segmenter)
     Console().print(score_table(values))
     print(f"left in {options.out}")

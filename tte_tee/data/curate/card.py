@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from tte_tee.anatomy import STRUCTURES
@@ -10,20 +11,45 @@ from tte_tee.data.curate.numbers import (
     DOUBTFUL,
     StoreNumbers,
     Table,
+    count_store,
     geometry_table,
     source_table,
     split_table,
     structure_table,
     view_table,
 )
-from tte_tee.data.store import HELD_OUT, SCHEMA_VERSION
+from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_in
+from tte_tee.data.store import HELD_OUT, SCHEMA_VERSION, EchoStore
+from tte_tee.errors import UserError
+from tte_tee.files import write_whole
 
 _FEW = 10  # patients; fewer say little about hearts at large
 _FOLDERS = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s'\"/]+/)*")  # of an absolute path
+_ADAPTER = {"adapter": "hash", "method": "method", "base": "base_hash"}  # words of the card -> of the provenance
+
+
+def write_card(store: Path) -> Path:
+    """Writes the datasheet of a store beside it, as NAME.md, and gives its path.
+
+    Raises:
+        UserError: something else has that name.
+    """
+    path, text = store.with_suffix(".md"), card(count_store(EchoStore(store)))
+    title = text.partition("\n")[0]
+    if path.exists() and not (path.is_file() and path.read_bytes().startswith(title.encode())):
+        raise UserError(
+            f"{path}: is there and is no datasheet of {store.name}, which itself is written; "
+            f"'data card {store.name} --out OTHER.md' writes it elsewhere"
+        )
+    write_whole(path, text.encode())
+    return path
 
 
 def card(numbers: StoreNumbers) -> str:
-    """A datasheet that depends on the store alone: no date, and of absolute paths the last name only."""
+    """A datasheet that depends on the store alone.
+
+    No date, of absolute paths the last name only, and of those whom it knows by provenance their number.
+    """
     table, store = numbers.store.table, numbers.store
     parts = [
         f"# {store.path.name}",
@@ -37,6 +63,7 @@ def card(numbers: StoreNumbers) -> str:
         _held_out(numbers),
         "## Collection and preprocessing",
         *_making(numbers),
+        *_generation(numbers),
         "## Known limits",
         "\n".join(f"- {limit}" for limit in limits(numbers)) or "None that the data show.",
         "## Uses",
@@ -122,7 +149,37 @@ def _making(numbers: StoreNumbers) -> Iterator[str]:
         yield f"```\n{_FOLDERS.sub('', store.command)}\n```"
     if store.provenance:
         yield "Provenance:"
-        yield f"```json\n{json.dumps(_without_folders(store.provenance), indent=2, ensure_ascii=False)}\n```"
+        yield f"```json\n{json.dumps(_public(store.provenance), indent=2, ensure_ascii=False)}\n```"
+
+
+def _generation(numbers: StoreNumbers) -> Iterator[str]:
+    """How generated frames were drawn, if that is what the store holds."""
+    record, table = numbers.store.provenance, numbers.store.table
+    drawn = table[table["origin"] == "generated"]
+    if "sampling" not in record or not len(drawn):
+        return
+    adapter, masks = record.get("adapter", {}), record.get("masks", {})
+    per_mask = drawn.groupby("parent").size()
+    sources = ", ".join(f"{source} ({n:,} frames)" for source, n in drawn["mask_source"].value_counts().items())
+    known, of_base = (len(seen_in(record, key)) for key in (SEEN, BASE_SEEN))
+    rows = [
+        *((name, str(adapter[key])) for name, key in _ADAPTER.items() if key in adapter),
+        *((f"sampling: {name}", str(value)) for name, value in record["sampling"].items()),
+        *((f"masks: {name}", str(value)) for name, value in masks.items()),
+        ("masks made by", sources),
+        ("frames per mask", _span(int(per_mask.min()), int(per_mask.max()))),
+        ("patients known to adapter, base or masks", f"{known:,}, {of_base:,} of them by way of the base"),
+    ]
+    yield "## Generation"
+    yield markdown(Table("How frames were drawn", ("what", "value"), rows))
+    yield (
+        "Frames may repeat some that the adapter was trained on: look for copies before they are passed on. "
+        "A segmenter trained on them is not tested on a patient who is known to them; the store's provenance says who."
+    )
+
+
+def _span(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,}-{high:,}"
 
 
 def _uses(numbers: StoreNumbers) -> str:
@@ -136,11 +193,15 @@ def _uses(numbers: StoreNumbers) -> str:
     return f"What is there to use: {', '.join(uses)}.{once} State the limits above beside any result."
 
 
-def _without_folders(value: Any) -> Any:
+def _public(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_folders(item) for key, item in value.items() if key != "time"}
+        return {
+            key: f"{len(item)} patients" if key in (SEEN, BASE_SEEN) else _public(item)
+            for key, item in value.items()
+            if key != "time"
+        }
     if isinstance(value, list):
-        return [_without_folders(item) for item in value]
+        return [_public(item) for item in value]
     return _FOLDERS.sub("", value) if isinstance(value, str) else value
 
 

@@ -136,9 +136,9 @@ def _look(mask: np.ndarray, sector: np.ndarray, space: LabelSpace) -> _Look:
     covered = int((mask > 0).sum())
     return _Look(
         area={name: float(region.mean()) for name, region in regions.items()},
-        pieces={name: _pieces(region, 8) for name, region in regions.items()},
+        pieces={name: pieces(region, 8) for name, region in regions.items()},
         borders={(a, b): _border(regions[a], grown[b]) for a, b in combinations(regions, 2)},
-        background_pieces=_pieces((mask == 0).astype(np.uint8), 4),
+        background_pieces=pieces((mask == 0).astype(np.uint8), 4),
         outside=float(((mask > 0) & (sector == 0)).sum() / covered) if covered else 0.0,
         sector=float(sector.mean()),
     )
@@ -150,7 +150,8 @@ def _border(region: np.ndarray, grown: np.ndarray) -> float:
     return float((edge & grown).sum() / max(int(edge.sum()), 1))
 
 
-def _pieces(region: np.ndarray, neighbours: int) -> int:
+def pieces(region: np.ndarray, neighbours: int) -> int:
+    """Connected pieces of a binary region uint8 ``[H, W]``, by 4 or 8 neighbours."""
     return int(cv2.connectedComponents(region, connectivity=neighbours)[0]) - 1
 
 
