@@ -69,6 +69,10 @@ def calibrate(
 ) -> Calibration:
     """The smallest score that at most a share ``allowed`` of frames exceed, and how sure that is.
 
+    Frames of new patients exceed it more often than those that set it, the more so the fewer patients there are:
+    on the phantom, at 2 % allowed, 3.8 % with 14 patients, 3.2 % with 30 and 2.8 % with 50 (means of 200 draws
+    from 150 patients of 4 frames). A rate of copies is to be read against ``false_alarms``, not ``allowed``.
+
     Args:
         scores: ``[N]``, higher is more alike.
         patients: ``[N]``, whom each frame is of.

@@ -23,6 +23,7 @@ SMOOTHING = 1.5
 """Standard deviation of the Gaussian that takes speckle away, pixels at :data:`SIDE`."""
 
 _OVERLAP = 0.5  # of the smaller sector: fewer pixels than that correlate by chance
+_ROUNDING = 1e-3  # grey levels; less is no pattern
 _SHIFTS = sorted(((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1)), key=lambda shift: sum(map(abs, shift)))
 
 
@@ -129,7 +130,8 @@ def _smoothed(grey: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndar
     )
     values = np.divide(blurred, mass, out=np.zeros_like(blurred), where=weights > 0)
     mean = (values * weights).sum() / max(float(weights.sum()), 1.0)
-    return (values - mean) * weights, weights
+    values = (values - mean) * weights
+    return np.where(np.abs(values) > _ROUNDING, values, 0), weights
 
 
 def correlate(frames: Patterns, others: Patterns) -> Likeness:

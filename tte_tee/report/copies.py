@@ -51,9 +51,9 @@ def _basis(measure: str, threshold: Mapping[str, Any]) -> str:
     source = {"held_out": "held-out", "control": "control"}[threshold["from"]]
     if "not_estimable" in threshold:
         return f"{measure}: no threshold from {source} frames ({threshold['not_estimable']})"
-    alarms = threshold["false_alarms"]
+    ends = f"[{threshold['low']:.3f}, {threshold['high']:.3f}]"
     return (
-        f"{measure}: above {threshold['threshold']:.3f} [{threshold['low']:.3f}, {threshold['high']:.3f}], which at most "
-        f"{100 * threshold['allowed']:g} % of {threshold['frames']} {source} frames of {threshold['patients']} patients "
-        f"pass; of patients that it was not set on, {_percent(alarms)} %"
+        f"{measure}: above {threshold['threshold']:.3f} {ends}, which at most {100 * threshold['allowed']:g} % of "
+        f"{threshold['frames']} {source} frames of {threshold['patients']} patients pass; of patients that it was not "
+        f"set on, {_percent(threshold['false_alarms'])} %"
     )

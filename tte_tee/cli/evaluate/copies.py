@@ -50,7 +50,9 @@ def main(words: list[str]) -> None:
     from tte_tee.tasks.copies import AuditedStores, audit
 
     stores = AuditedStores(
-        *(EchoStore(path) for path in (options.synthetic, options.trained_on, options.held_out)),
+        synthetic=EchoStore(options.synthetic),
+        training=EchoStore(options.trained_on),
+        held_out=EchoStore(options.held_out),
         control=EchoStore(options.control) if options.control else None,
     )
     extractor = load_extractor(options.extractor, options.device) if options.extractor else None
