@@ -46,12 +46,12 @@ def write_generated(
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[str, EchoStore]:
-    """Training frames of 7 patients (one in split val), real frames of 30 others, frames of 10 yet others."""
+    """Training frames of 7 patients (one in split val), real frames of 30 others, frames of 20 yet others."""
     folder = tmp_path_factory.mktemp("stores")
     return {
         "training": phantom(folder / "training.h5", 7, 3, val=0.15),
         "held_out": phantom(folder / "held_out.h5", 30, 4),
-        "others": phantom(folder / "others.h5", 10, 5),
+        "others": phantom(folder / "others.h5", 20, 5),
     }
 
 
@@ -145,7 +145,7 @@ def test_every_planted_copy_is_found(audited: tuple[dict[str, Any], Path]) -> No
 def test_other_hearts_are_no_copies(audited: tuple[dict[str, Any], Path]) -> None:
     table = rows(audited[1])
     others = table[table["key"].str.startswith("novel")]
-    assert len(others) == 40
+    assert len(others) == 80
     chance = audited[0]["thresholds"]["correlation"]["false_alarms"]
     assert (others["verdict"] == "copy").mean() <= chance["high"] < 0.1
     assert others["texture"].isna().all(), "texture is for frames drawn for a training patient's mask"
@@ -157,7 +157,7 @@ def test_rates_go_by_whose_masks_they_are(audited: tuple[dict[str, Any], Path]) 
     assert rates["ssm"]["any"]["share"] == rates["phantom, training patients"]["texture"]["share"] == 1
     assert "texture" not in rates["ssm"]
     others = rates["phantom, other patients"]
-    assert (others["frames"], others["patients"]) == (40, 10)
+    assert (others["frames"], others["patients"]) == (80, 20)
     assert others["any"]["low"] <= others["any"]["share"] < others["any"]["high"]
     assert others["correlation"]["over_threshold_interval"] == sorted(others["correlation"]["over_threshold_interval"])
 

@@ -14,7 +14,6 @@ frames; a generator whose frames are smoother than those agrees a little more wi
 
 from tte_tee.tasks.copies.scores import (
     COPY,
-    MEASURES,
     NOT_ESTIMABLE,
     NOVEL,
     Frames,
@@ -30,7 +29,6 @@ from tte_tee.tasks.copies.write import audit
 
 __all__ = [
     "COPY",
-    "MEASURES",
     "NOT_ESTIMABLE",
     "NOVEL",
     "AuditedStores",

@@ -23,7 +23,6 @@ from tte_tee.metrics.copies import (
 )
 from tte_tee.models.extractors import Extractor
 
-MEASURES = ("correlation", "texture", "embedding")
 COPY, NOVEL, NOT_ESTIMABLE = "copy", "novel", "not estimable"
 Thresholds = Mapping[str, Calibration | str]
 """Measure -> its calibration, or why there is none."""
