@@ -1,0 +1,123 @@
+"""The stores of a copy audit, and whether they belong together."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tte_tee.data.leakage import (
+    BASE_SEEN,
+    patients_of_masks,
+    refuse_seen,
+    seen_by_learning_from,
+    seen_in,
+)
+from tte_tee.data.store import HELD_OUT, EchoStore
+from tte_tee.errors import UserError
+
+_REAL = ("acquired", "phantom")
+
+
+@dataclass(frozen=True)
+class AuditedStores:
+    """The stores of an audit.
+
+    Attributes:
+        synthetic: frames to be judged.
+        training: its split ``train`` is what the adapter learnt from.
+        held_out: real frames of patients whom the adapter has not seen.
+        control: frames that the same adapter drew for masks of ``held_out``, or None.
+    """
+
+    synthetic: EchoStore
+    training: EchoStore
+    held_out: EchoStore
+    control: EchoStore | None = None
+
+    def verified(self) -> bool:
+        """Whether the synthetic store records that its adapter learnt from this training store."""
+        return _recorded(self.synthetic, "trained_on", "hash") == {self.training.content_hash}
+
+    def learnt_from(self) -> set[str]:
+        """Patients who went into the adapter or its base; those who lent a mask are not among them, if that is sure."""
+        record = self.synthetic.provenance
+        lent = patients_of_masks(self.synthetic, self.synthetic.indices()) if self.verified() else set()
+        return (seen_in(record) - lent) | seen_in(record, BASE_SEEN) | seen_by_learning_from(self.training)
+
+    def check(self) -> None:
+        """Refuses stores that do not belong together.
+
+        Raises:
+            UserError: sizes or label spaces differ, frames are generated that should be real or the reverse,
+                the adapter learnt from another store, or a held-out patient was seen or is for testing alone.
+        """
+        for store in (self.training, self.held_out, *([self.control] if self.control else [])):
+            _check_same_kind(self.synthetic, store)
+        for store, origins, what in (
+            (self.synthetic, ("generated",), "synthetic"),
+            (self.training, _REAL, "real"),
+            (self.held_out, _REAL, "real"),
+        ):
+            _check_origin(store, origins, what)
+        if not len(self.training.indices(split="train")):
+            raise UserError(f"{self.training.path}: no frame in split 'train'; give the store the adapter learnt from")
+        if _recorded(self.synthetic, "trained_on", "hash") and not self.verified():
+            names = ", ".join(sorted(_recorded(self.synthetic, "trained_on", "store")))
+            raise UserError(
+                f"{self.training.path}: the adapter behind {self.synthetic.path} learnt from another store "
+                f"({names}); give that one"
+            )
+        table = self.held_out.table
+        if kept := sorted(set(table["cohort"]) & set(HELD_OUT)):
+            raise UserError(
+                f"{self.held_out.path}: cohort {kept[0]} is for testing alone and sets no threshold; "
+                "give frames of another cohort, such as pool"
+            )
+        what = f"the adapter or base behind {self.synthetic.path.name}"
+        refuse_seen(table["patient"], self.learnt_from(), str(self.held_out.path), what)
+        if self.control:
+            self._check_control(self.control)
+
+    def _check_control(self, control: EchoStore) -> None:
+        _check_origin(control, ("generated",), "synthetic")
+        ours, theirs = (_recorded(store, "adapter", "hash") for store in (self.synthetic, control))
+        if len(ours) != 1 or ours != theirs:
+            raise UserError(f"{control.path}: not drawn by the one adapter behind {self.synthetic.path}; draw it anew")
+        if strange := sorted(set(control.table["patient"]) - set(self.held_out.table["patient"])):
+            raise UserError(
+                f"{control.path}: patient {strange[0]} has no frame in {self.held_out.path}; "
+                "draw control frames for the masks of that store"
+            )
+
+
+def _check_same_kind(store: EchoStore, other: EchoStore) -> None:
+    sizes = ["x".join(map(str, s.image_size)) for s in (store, other)]
+    if sizes[0] != sizes[1]:
+        raise UserError(f"{other.path}: frames are {sizes[1]}, those of {store.path} {sizes[0]}; pack them at one size")
+    if store.label_space.structures != other.label_space.structures:
+        raise UserError(
+            f"{other.path}: masks hold {', '.join(other.label_space.structures)}, those of {store.path} "
+            f"{', '.join(store.label_space.structures)}; give stores of one label space"
+        )
+
+
+def _check_origin(store: EchoStore, origins: tuple[str, ...], what: str) -> None:
+    strange = store.table[~store.table["origin"].isin(origins)]
+    if len(strange):
+        row = strange.iloc[0]
+        raise UserError(f"{store.path}: frame '{row['key']}' is {row['origin']}; give a store of {what} frames alone")
+
+
+def _recorded(store: EchoStore, name: str, field: str) -> set[str]:
+    """Every ``record[name][field]``, however deep in a store's provenance."""
+
+    def search(record: Any) -> Iterator[str]:
+        if isinstance(record, dict):
+            part = record.get(name)
+            if isinstance(part, dict) and field in part:
+                yield str(part[field])
+            record = list(record.values())
+        if isinstance(record, list):
+            for value in record:
+                yield from search(value)
+
+    return set(search(store.provenance))
