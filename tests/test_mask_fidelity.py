@@ -1,49 +1,19 @@
 """Mask fidelity: obedient frames score as real ones do, others lower; a segmenter of the same patients is refused."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from conftest import draw_frame, generated, write_store
-from torch import Tensor, nn
+from conftest import generated, write_store
+from legible import legible, reader
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
-from tte_tee.data.store import EchoStore, StoreWriter
+from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
-from tte_tee.models.segmenter import LoadedSegmenter, Segmenter, SegmenterConfig, save_segmenter
+from tte_tee.models.segmenter import Segmenter, SegmenterConfig, save_segmenter
 from tte_tee.tasks.mask_fidelity import behind, mask_fidelity
-
-LEVEL = 50
-
-
-class Reader(nn.Module):
-    """Reads the mask off frames whose grey level is LEVEL times the id."""
-
-    def forward(self, image: Tensor) -> Tensor:
-        ids = image.add(1).mul(127.5 / LEVEL)
-        return -(ids - torch.arange(5).view(1, 5, 1, 1)).abs()
-
-
-def reader(*seen: str) -> LoadedSegmenter:
-    return LoadedSegmenter(Reader(), TEE, (16, 16), {"seen": list(seen)}, "0" * 64)  # type: ignore[arg-type]
-
-
-def legible(path: Path, source: Path, *, lie: bool = False, drawn: bool = True) -> EchoStore:
-    """A store whose frames spell their masks, or, where it lies, the masks of other frames."""
-    store = EchoStore(source)
-    with StoreWriter(path, TEE, licence="none", command="test", provenance=json.dumps(store.provenance)) as writer:
-        for i in range(len(store)):
-            _, mask, sector = store.frame(i)
-            shown = draw_frame(4, 900 + i)[1] if lie else mask
-            info = store.info(i)
-            writer.append(
-                shown * np.uint8(LEVEL), mask, sector * 0 + 1, replace(info, origin="generated") if drawn else info
-            )
-    return EchoStore(path)
 
 
 @pytest.fixture

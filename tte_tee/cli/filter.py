@@ -5,11 +5,13 @@ from pathlib import Path
 
 from tte_tee.cli.parser import Parser
 
-_TEXT = """Keeps the frames of a synthetic store whose masks a segmenter finds as well as it finds those of real frames.
+_TEXT = """Keeps the frames of a synthetic store that show their masks and copy nothing.
 
-The segmenter must have learnt from the adaptation patients alone ('fit' with seg_real.yaml does), and so must the
-threshold: --quantile of the per-frame Dice that it reaches on their validation frames. A filter that knew more
-patients than the adapter would bring them into the synthetic set; it is refused by name.
+A frame is left out where a segmenter finds its mask worse than it finds the masks of all but --quantile of the
+real validation frames, or where it is more like a training frame than all but --allowed of the training frames
+are like those of another patient. The segmenter must have learnt from the adaptation patients alone ('fit' with
+seg_real.yaml does): a filter that knew more patients than the adapter would bring them into the synthetic set,
+so it is refused by name.
 
 What is left out is not a random part: look at the table of what stays, per structure, before using it."""
 
@@ -30,9 +32,8 @@ def main(words: list[str]) -> None:
     parser.add_argument(
         "--adaptation", type=Path, required=True, metavar="A.h5", help="frames that the adapter learnt from"
     )
-    parser.add_argument(
-        "--quantile", type=float, default=0.1, metavar="Q", help="of the real frames' Dice (default 0.1)"
-    )
+    parser.add_argument("--quantile", type=float, default=0.1, metavar="Q", help="of real frames (default 0.1)")
+    parser.add_argument("--allowed", type=float, default=0.01, metavar="Q", help="of training frames (default 0.01)")
     parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write")
     options = parser.parse_args(words)
@@ -43,14 +44,13 @@ def main(words: list[str]) -> None:
     from tte_tee.data.store import EchoStore
     from tte_tee.models.segmenter import load_segmenter
     from tte_tee.report.scores import filter_table
-    from tte_tee.tasks.filter import kept_by_structure, obedient, write_filtered
+    from tte_tee.tasks.filter import Rules, choose, what_stays, write_filtered
 
+    rules = Rules(options.quantile, options.allowed)
     loaded, store = load_segmenter(options.segmenter), EchoStore(options.store)
     check_out(options.out, store)
-    filtered = obedient(
-        loaded, store, EchoStore(options.adaptation), quantile=options.quantile, device=options.device
-    )
+    filtered = choose(loaded, store, EchoStore(options.adaptation), rules, options.device)
     command = shlex.join(["python", "-m", "tte_tee", "filter", *words])
-    write_filtered(options.out, store, filtered, loaded, options.quantile, command)
-    Console().print(filter_table(kept_by_structure(store, filtered), filtered.threshold, filtered.calibrated_on))
+    write_filtered(options.out, store, filtered, loaded, rules, command)
+    Console().print(filter_table(filtered.to_json(), what_stays(store, filtered).to_dict("index")))
     print(f"{len(filtered.kept)} of {len(store)} frames left in {options.out}")

@@ -54,6 +54,26 @@ def mask_fidelity_table(values: Mapping[str, Any]) -> Table:
     return table
 
 
+def filter_table(filtered: Mapping[str, Any], stays: Mapping[str, Mapping[str, float]]) -> Table:
+    """What a filter left out and why, and the frames and mean areas of each structure before and after.
+
+    Args:
+        filtered: ``Filtered.to_json``.
+        stays: by structure, ``frames``, ``area``, ``frames kept``, ``area kept``.
+    """
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in filtered["frames"].items())
+    unused = [f"{measure} not estimable: {why}" for measure, why in filtered["copies"].items() if isinstance(why, str)]
+    title = f"{verdicts}; least Dice {_percent(filtered['dice'])}"
+    table = Table(title=title, caption="; ".join(unused) or None)
+    table.add_column("structure")
+    for heading in ("frames", "kept", "area, % of sector", "of those kept"):
+        table.add_column(heading, justify="right")
+    for structure, row in stays.items():
+        counts = (f"{int(row['frames'])}", f"{int(row['frames kept'])}")
+        table.add_row(structure, *counts, *(_number(row[name]) for name in ("area", "area kept")))
+    return table
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.1f}"
 

@@ -1,8 +1,8 @@
-"""Leaving out synthetic frames that do not show their masks.
+"""Leaving out synthetic frames that do not show their masks, or that copy a training frame.
 
-The judge of a filter is a segmenter that learnt from the adaptation patients and nobody else, and the
-threshold is what it scores on their own validation frames: a filter that knew more patients than the
-adapter would bring them into the synthetic set by the back door.
+Whoever judges may know the adaptation patients and nobody else: a segmenter that learnt from them, and
+thresholds read off their own frames. A filter that knew more patients than the adapter would bring them
+into the synthetic set by the back door.
 """
 
 from collections.abc import Mapping
@@ -13,89 +13,135 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tte_tee.data.curate.copying import Part, check_out, copy_frames
+from tte_tee.data.curate.copying import Part, copy_frames
 from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.metrics.cases import BOTH_EMPTY
+from tte_tee.metrics.coincidence import Calibration
 from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.synthesis.provenance import provenance
+from tte_tee.tasks.copies.scores import COPY, coincidence_within, read_frames, score_copies, with_verdicts
 from tte_tee.tasks.judge import check_labels, find_in_store, score, true_frames
 from tte_tee.tasks.mask_fidelity import drawn_frames
+
+KEPT, DISOBEDIENT, COPIES = "kept", "does not show its mask", "copies a training frame"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a frame is left out.
+
+    Attributes:
+        quantile: its Dice is below what this share of the real validation frames score at most.
+        allowed: it is likelier to a training frame than all but this share of the training frames are to
+            those of other patients.
+
+    Raises:
+        UserError: a share is none.
+    """
+
+    quantile: float = 0.1
+    allowed: float = 0.01
+
+    def __post_init__(self) -> None:
+        for name, share in (("quantile", self.quantile), ("allowed", self.allowed)):
+            if not 0 < share < 1:
+                raise UserError(f"--{name} {share}: a share between 0 and 1, both excluded")
 
 
 @dataclass(frozen=True)
 class Filtered:
-    """Which frames stay.
+    """What becomes of each frame, and what decided it.
 
     Attributes:
-        scores: a frame's Dice, the mean over the structures that either mask has, by index; absent without any.
-        threshold: the least Dice that stays.
-        calibrated_on: frames that it was read off.
-        kept: indices, ascending.
+        verdicts: one of ``KEPT``, ``DISOBEDIENT``, ``COPIES`` for each frame, in order.
+        dice: the least Dice that stays.
+        copies: measure -> the threshold of likeness, or why there is none and the measure decides nothing.
     """
 
-    scores: pd.Series
-    threshold: float
-    calibrated_on: int
-    kept: np.ndarray
+    verdicts: np.ndarray
+    dice: float
+    copies: Mapping[str, Calibration | str]
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Indices of the frames that stay."""
+        return np.flatnonzero(self.verdicts == KEPT)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        names, counts = np.unique(self.verdicts, return_counts=True)
+        copies = {m: c if isinstance(c, str) else c.to_json() for m, c in self.copies.items()}
+        return {"frames": dict(zip(names.tolist(), counts.tolist(), strict=True)), "dice": self.dice, "copies": copies}
 
 
-def obedient(
-    loaded: LoadedSegmenter, synthetic: EchoStore, adaptation: EchoStore, *, quantile: float, device: str = "cpu"
+def choose(
+    loaded: LoadedSegmenter, synthetic: EchoStore, adaptation: EchoStore, rules: Rules, device: str = "cpu"
 ) -> Filtered:
-    """Chooses the frames whose masks a segmenter finds as well as it finds those of real frames.
+    """Chooses the frames that show their masks as well as real frames do, and that copy nothing.
 
     Args:
         loaded: a segmenter that learnt from the adaptation patients.
         synthetic: drawn frames.
-        adaptation: the frames that the adapter learnt from; split ``val`` calibrates.
-        quantile: share of the real validation frames that score below the threshold.
+        adaptation: the frames that the adapter learnt from: ``train`` may be copied, ``val`` sets the Dice.
+        rules: how strict.
         device: where to compute.
 
     Raises:
-        UserError: the quantile is none, stores and segmenter do not fit, the segmenter knows other patients, there
-            is nothing to calibrate on, or no frame would stay.
+        UserError: stores and segmenter do not fit, the segmenter knows other patients, there is nothing to read a
+            threshold off, or no frame would stay.
     """
-    if not 0 < quantile < 1:
-        raise UserError(f"--quantile {quantile}: a share between 0 and 1, both excluded")
-    for store in (synthetic, adaptation):
-        check_labels(loaded, store)
+    check_labels(loaded, synthetic)
+    check_labels(loaded, adaptation)
     indices = drawn_frames(synthetic)
     _check_judge(loaded, synthetic, adaptation)
-    real = _frame_dice(score(adaptation, find_in_store(loaded, adaptation, true_frames(adaptation, "val"), device)))
-    threshold = float(np.quantile(real, quantile))
-    drawn = _frame_dice(score(synthetic, find_in_store(loaded, synthetic, indices, device)))
-    scores = synthetic.table["key"].map(drawn).dropna()
-    kept = indices[~np.isin(indices, scores.index[scores < threshold])]
-    if not len(kept):
+    real = _frame_dice(adaptation, true_frames(adaptation, "val"), loaded, device)
+    threshold = float(np.quantile(real.to_numpy(), rules.quantile))
+    drawn = synthetic.table["key"].map(_frame_dice(synthetic, indices, loaded, device))
+    training = read_frames(adaptation, true_frames(adaptation, "train"))
+    thresholds = coincidence_within(training, rules.allowed)
+    copies = with_verdicts(score_copies(read_frames(synthetic, indices), training), thresholds)["verdict"] == COPY
+    verdicts = np.select([drawn < threshold, copies], [DISOBEDIENT, COPIES], KEPT)  # no structure: nothing to disobey
+    if not (verdicts == KEPT).any():
         raise UserError(
-            f"{synthetic.path}: none of {len(indices)} frames reaches Dice {100 * threshold:.1f}, which "
-            f"{100 * (1 - quantile):.0f} % of the real validation frames do; the adapter does not follow its masks"
+            f"{synthetic.path}: no frame would stay: {(verdicts == DISOBEDIENT).sum()} of {len(indices)} are below "
+            f"Dice {100 * threshold:.1f}, {(verdicts == COPIES).sum()} copy; adapt longer, or draw with more guidance"
         )
-    return Filtered(scores, threshold, len(real), kept)
+    return Filtered(verdicts, threshold, thresholds)
 
 
 def write_filtered(
-    out: Path, synthetic: EchoStore, filtered: Filtered, loaded: LoadedSegmenter, quantile: float, command: str
+    out: Path, synthetic: EchoStore, filtered: Filtered, loaded: LoadedSegmenter, rules: Rules, command: str
 ) -> None:
-    """Writes the frames that stay into a store whose provenance says how they were chosen, and by whom."""
-    check_out(out, synthetic)
-    rule: Mapping[str, Any] = {
+    """Writes the frames that stay into a store whose provenance says how they were chosen, and who knew whom."""
+    rule = {
         **provenance(),
         "filter": {
             "segmenter": loaded.hash,
-            "quantile": quantile,
-            "threshold": filtered.threshold,
-            "calibrated_on": filtered.calibrated_on,
-            "frames": len(synthetic),
-            "kept": len(filtered.kept),
+            "quantile": rules.quantile,
+            "allowed": rules.allowed,
+            **filtered.to_json(),
         },
         SEEN: sorted(seen_in(loaded.record)),
         BASE_SEEN: sorted(seen_in(synthetic.provenance, BASE_SEEN)),
     }
     copy_frames(out, [Part(synthetic, filtered.kept)], command=command, rule=rule)
+
+
+def what_stays(synthetic: EchoStore, filtered: Filtered) -> pd.DataFrame:
+    """By structure: frames that show it and its mean area in percent of the sector, before and after."""
+    rows = []
+    for index in range(len(synthetic)):
+        _, mask, sector = synthetic.frame(index)
+        pixels = np.bincount(mask.ravel(), minlength=len(synthetic.label_space.structures) + 1)
+        rows.append(100 * pixels[1:] / max(1, sector.sum()))
+    areas = pd.DataFrame(rows, columns=synthetic.label_space.structures).where(lambda values: values > 0)
+    after = areas.iloc[filtered.kept]
+    return pd.DataFrame(
+        {"frames": areas.count(), "area": areas.mean(), "frames kept": after.count(), "area kept": after.mean()}
+    )
 
 
 def _check_judge(loaded: LoadedSegmenter, synthetic: EchoStore, adaptation: EchoStore) -> None:
@@ -108,7 +154,8 @@ def _check_judge(loaded: LoadedSegmenter, synthetic: EchoStore, adaptation: Echo
         )
 
 
-def _frame_dice(result: SegmentationResult) -> pd.Series:
-    """Mean Dice over structures by key of the frame."""
+def _frame_dice(store: EchoStore, indices: np.ndarray, loaded: LoadedSegmenter, device: str) -> pd.Series:
+    """Mean Dice over the structures that either mask has, by key of the frame; absent without any."""
+    result: SegmentationResult = score(store, find_in_store(loaded, store, indices, device))
     scored = result.table[result.table["case"] != BOTH_EMPTY]
     return scored.groupby("key")["dice"].mean()

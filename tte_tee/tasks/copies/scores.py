@@ -151,6 +151,20 @@ def coincidence(
     return {measure: _calibrated(np.asarray(s), np.asarray(p), allowed) for measure, (s, p) in samples.items()}
 
 
+def coincidence_within(training: Frames, allowed: float) -> dict[str, Calibration | str]:
+    """Thresholds from the training frames alone: how alike those of one patient are to those of the others.
+
+    For a filter, which may know nobody else. There is one patient fewer to be like than in the audit.
+    """
+    patients = training.table["patient"].to_numpy()
+    others = patients[:, None] != patients[None]
+    samples = {"correlation": correlate(training.whole, training.whole)}
+    samples["texture"] = correlate(training.texture, training.texture)
+    if len(np.unique(patients)) < 2:
+        return dict.fromkeys(samples, "1 patient; there is nobody to be like by coincidence")
+    return {m: _calibrated(_rounded(nearest(pairs, others).scores), patients, allowed) for m, pairs in samples.items()}
+
+
 def _calibrated(scores: np.ndarray, patients: np.ndarray, allowed: float) -> Calibration | str:
     try:
         return calibrate(scores, patients, allowed)
