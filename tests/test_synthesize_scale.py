@@ -113,7 +113,7 @@ def test_the_store_says_what_decides_the_last_bit(whole: EchoStore) -> None:
     assert whole.provenance["drawn"] == expected
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 20])
+@pytest.mark.parametrize("count", [1, 3, 12])
 def test_shards_merge_into_what_one_process_draws(
     count: int, draw: Draw, out: Path, whole: EchoStore, drawn: list[list[str]]
 ) -> None:
@@ -218,7 +218,7 @@ def test_a_part_that_lost_its_end_is_drawn_again(length: int, draw: Draw, out: P
 def test_parts_of_other_options_are_not_taken_up(
     option: str, draw: Draw, out: Path, whole: EchoStore, drawn: list[list[str]]
 ) -> None:
-    draw("--shard=0/2", option)
+    draw("--shard=0/6", option)
     del drawn[:]
     draw()
     assert len(drawn) == 11
@@ -293,7 +293,7 @@ def test_threads_are_pinned_and_single_precision_is_meant(
 
     monkeypatch.setattr(batches, "draw_frames", spy)
     before = torch.get_num_threads()
-    draw("--threads=2", "--split=val")
+    draw("--threads=2", "--split=val", "--samples-per-mask=1", "--steps=1")
     assert seen == {(2, False)}
     assert torch.get_num_threads() == before
 
@@ -396,20 +396,19 @@ def test_processes_draw_what_one_process_draws(processes: int, draw: Draw, out: 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [1, 2])
 def test_a_killed_run_goes_on_and_leaves_the_same_store(
-    processes: int, words: list[str], draw: Draw, out: Path, tmp_path: Path, drawn: list[list[str]]
+    words: list[str], draw: Draw, out: Path, tmp_path: Path, drawn: list[list[str]]
 ) -> None:
-    slow = ["--steps=60", f"--processes={processes}"]
-    command = [sys.executable, "-m", "tte_tee", *words, f"--out={out}", *slow]
-    for count in (2, 5):
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+    for processes, count in ((2, 2), (1, 5)):
+        command = [*words, f"--out={out}", "--steps=60", f"--processes={processes}"]
+        with subprocess.Popen([sys.executable, "-m", "tte_tee", *command], stdout=subprocess.DEVNULL) as process:
             parts_of(out, count)
             process.send_signal(signal.SIGKILL)
         assert not out.exists()
     kept = len(list(out.parent.glob(f"{PARTS}/*.npz")))
     draw("--steps=60")
-    assert len(drawn) == 11 - kept < 7
+    assert 0 < len(drawn) <= 11 - 5
+    assert len(drawn) == 11 - kept
     again = tmp_path / "again" / "s.h5"
     draw("--steps=60", f"--out={again}")
     same(out, EchoStore(again))

@@ -23,8 +23,9 @@ A launcher says which shard a process draws ('auto': torchrun, srun), or I/N doe
   srun --ntasks 8 python -m tte_tee synthesize ... --out S.h5 --shard auto
   python -m tte_tee synthesize ... --out S.h5 --merge 8
 
-With the same --batch-size, --threads, kind of device and libraries, a frame is the same to the bit,
-however many processes and shards draw; otherwise it is the same within 2 grey levels of 256.
+With the same --batch-size, --threads, hardware and libraries, a frame is the same to the bit, however
+many processes and shards draw; another batch size or number of threads changes it by 2 grey levels
+of 256 at most.
 """
 
 

@@ -48,9 +48,9 @@ def synthesize(
     """Draws frames for the masks of a store and writes them with those masks.
 
     Batches are kept beside ``out`` until that is whole: the same call goes on where another was
-    killed, and takes up what shards drew. With the same batch size, threads and kind of device, the
-    frames are the same to the bit, whatever the number of processes, shards and kills; otherwise
-    they are the same within 2 grey levels.
+    killed, and takes up what shards drew. With the same batch size, threads, hardware and libraries,
+    frames are the same to the bit, whatever the number of processes, shards and kills; another batch
+    size or number of threads changes them by 2 grey levels at most.
 
     Args:
         adapter: folder left by a run of TEEAdapter.
