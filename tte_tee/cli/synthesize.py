@@ -98,4 +98,7 @@ def main(words: list[str]) -> None:
         merge=options.merge,
         command=shlex.join(["python", "-m", "tte_tee", "synthesize", *words]),
     )
-    print(f"shard {shard} left in {left}; --merge {shard.count} follows the last" if shard else f"left in {left}")
+    if shard:
+        print(f"shard {shard} left in {left}; once all are drawn, the same command with --merge {shard.count} ends it")
+    else:
+        print(f"left in {left}")
