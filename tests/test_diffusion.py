@@ -167,9 +167,3 @@ def test_guidance_goes_from_the_withheld_mask_past_the_mask(denoiser: Denoiser, 
     assert torch.allclose(one, nearly_one, atol=1e-3)
     assert not torch.allclose(one, two, atol=1e-3)
     assert torch.allclose(none, draw(denoiser, without_mask(condition), [0, 1, 2]), atol=1e-4)
-
-
-def test_progress_is_told_of_every_step(denoiser: Denoiser, condition: Tensor) -> None:
-    told = []
-    draw(denoiser, condition, [0, 1, 2], on_step=lambda: told.append(1))
-    assert len(told) == 4

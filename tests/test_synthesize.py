@@ -20,7 +20,8 @@ from tte_tee.models.folders import load_adapter, load_base
 
 
 def draw(adapter: Path, masks: Path, out: Path, *options: str) -> EchoStore:
-    main(["synthesize", f"--adapter={adapter}", f"--masks={masks}", f"--out={out}", "--steps=4", *options])
+    given = [f"--adapter={adapter}", f"--masks={masks}", f"--out={out}", "--steps=4", "--processes=1", *options]
+    main(["synthesize", *given])
     return EchoStore(out)
 
 

@@ -105,7 +105,7 @@ def pack_folder(
     names = ("RECIPE.yaml", "STORE.h5") if plan.importer.private else (plan.path.name, out.name)
     command = f"python -m tte_tee data pack {names[0]} --root FOLDER --out {names[1]}"
     with (
-        Parts(out, fingerprint(asked, root, listing.clips, beside)) as parts,
+        Parts(out, fingerprint(asked, root, listing.clips, beside), dropped_by=(UserError,)) as parts,
         StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store,
     ):
         written = _write(store, _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress), problems)

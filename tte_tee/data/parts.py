@@ -1,4 +1,4 @@
-"""What a pack has read so far, kept beside the store until that is whole: a killed pack goes on from there."""
+"""What a store in the making holds so far, kept beside it until it is whole: a killed command goes on from there."""
 
 import fcntl
 import hashlib
@@ -9,7 +9,7 @@ import shutil
 import uuid
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -72,30 +72,37 @@ def _state(path: Path) -> str:
 class Parts:
     """The folder ``STORE.parts-FINGERPRINT`` beside a store, one file per part.
 
-    Use as a context manager. The folder goes when the block ends well, or by the user's mistake;
-    whatever else ends it leaves the parts for the next pack.
+    Use as a context manager. When the block ends well the folder goes, and those that other
+    fingerprints left; whatever else ends it leaves the parts for the next time.
+
+    Args:
+        out: the store.
+        fingerprint: of all that decides the parts, 16 hexadecimal digits.
+        dropped_by: errors after which the parts are worth nothing, so that the folder goes too.
+        shared: others may write parts with the same fingerprint meanwhile, and the folder stays.
 
     Raises:
-        UserError: on entering, the folder of the store cannot be written, or another pack is at work on it.
+        UserError: on entering, the folder of the store cannot be written, or another process is at work on it.
     """
 
-    def __init__(self, out: Path, fingerprint: str) -> None:
-        self._out = out
+    def __init__(
+        self, out: Path, fingerprint: str, *, dropped_by: tuple[type[BaseException], ...] = (), shared: bool = False
+    ) -> None:
+        self._out, self._dropped_by, self._shared = out, dropped_by, shared
         self.folder = out.with_name(f"{out.name}.parts-{fingerprint}")
         self._named = re.compile(rf"{re.escape(out.name)}\.parts-[0-9a-f]{{{_LENGTH}}}")
         self._lock = ExitStack()
 
     def __enter__(self) -> Self:
-        """Makes the folder; parts of an earlier recipe or of other files go."""
         try:
             with ExitStack() as stack:
                 self._out.parent.mkdir(parents=True, exist_ok=True)
-                for other in self._out.parent.iterdir():
-                    if self._named.fullmatch(other.name) and other != self.folder:
-                        with self._alone(other):
-                            shutil.rmtree(other, ignore_errors=True)
+                if not self._shared:
+                    for other in self._others():
+                        with self._held(other):
+                            pass
                 self.folder.mkdir(exist_ok=True)
-                stack.enter_context(self._alone(self.folder))
+                stack.enter_context(self._held(self.folder))
                 self._lock = stack.pop_all()
         except OSError as error:
             raise UserError(f"{self._out}: cannot write there ({error.strerror or error})") from error
@@ -104,9 +111,25 @@ class Parts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if kind is None or issubclass(kind, UserError):
-            shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._shared:
+            self._clear(whole=kind is None or issubclass(kind, self._dropped_by))
         self._lock.close()
+
+    def _clear(self, *, whole: bool) -> None:
+        """Removes the folder, and those of others; or, where that is not the ``whole`` story, an empty one alone."""
+        if whole:
+            shutil.rmtree(self.folder, ignore_errors=True)
+            for other in self._others():
+                with suppress(UserError, OSError), self._held(other):
+                    shutil.rmtree(other, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                self.folder.rmdir()
+
+    def _others(self) -> list[Path]:
+        """Folders that another recipe, other files or other options left."""
+        beside = self._out.parent.iterdir()
+        return [folder for folder in beside if self._named.fullmatch(folder.name) and folder != self.folder]
 
     def path(self, number: int) -> Path:
         """File of part ``number``."""
@@ -117,18 +140,18 @@ class Parts:
         return zipfile.is_zipfile(self.path(number))
 
     @contextmanager
-    def _alone(self, folder: Path) -> Iterator[None]:
-        """Keeps ``folder`` for this pack until the block, or the process, ends.
+    def _held(self, folder: Path) -> Iterator[None]:
+        """Keeps ``folder`` for this process, or for those that share it, until the block or the process ends.
 
         Raises:
-            UserError: another pack has it.
+            UserError: another process has it.
         """
         held = os.open(folder, os.O_RDONLY)
         try:
             try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(held, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise UserError(f"{self._out}: another pack is writing it; wait, or give another --out") from error
+                raise UserError(f"{self._out}: another process is writing it; wait, or give another --out") from error
             except OSError:
                 pass  # a file system without locks
             yield
@@ -136,27 +159,26 @@ class Parts:
             os.close(held)
 
 
-def write_part(path: Path, part: Part) -> None:
-    """Writes a part atomically.
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Writes a part's arrays, by name, atomically.
 
     Raises:
         UserError: the disk is full, or the folder went away.
     """
     temporary = path.with_name(f"{path.stem}.tmp-{uuid.uuid4().hex[:8]}")
-    text = json.dumps({"infos": [asdict(info) for info in part.infos], "problems": part.problems}).encode()
     try:
         with temporary.open("wb") as file:
-            np.savez(
-                file,
-                images=part.images,
-                masks=part.masks,
-                sectors=part.sectors,
-                text=np.frombuffer(text, "u1"),
-            )
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes the next argument for a name
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise UserError(f"{path.parent}: cannot write there ({error.strerror or error})") from error
+
+
+def write_part(path: Path, part: Part) -> None:
+    """Writes a part as :func:`write_arrays` does."""
+    text = json.dumps({"infos": [asdict(info) for info in part.infos], "problems": part.problems}).encode()
+    write_arrays(path, images=part.images, masks=part.masks, sectors=part.sectors, text=np.frombuffer(text, "u1"))
 
 
 def read_part(path: Path) -> Part:

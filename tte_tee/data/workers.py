@@ -5,8 +5,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.queues import SimpleQueue
 from typing import Any
 
 from rich.console import Console
@@ -16,6 +17,7 @@ from rich.progress import track
 from tte_tee.errors import UserError
 
 _FEW = 4  # jobs that are done sooner than a process starts
+_rank = 0
 
 
 def in_order(
@@ -36,9 +38,9 @@ def in_order(
         progress: shows the bar on stderr, if that is a terminal.
 
     Raises:
-        UserError: a worker died.
+        UserError: a worker died. Its error, or that of any job, ends the others at once.
     """
-    count = (os.cpu_count() or 1) if workers is None else workers
+    count = cores() if workers is None else workers
     console = Console(stderr=True)
     shown = progress and console.is_terminal
     results = _here(function, jobs) if count == 0 or len(jobs) < _FEW else _elsewhere(function, jobs, count)
@@ -49,21 +51,46 @@ def _here(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iter
     return (function(*job) for job in jobs)
 
 
+def cores() -> int:
+    """CPU cores that this process may use: a batch system gives a job some of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def rank() -> int:
+    """Number of this process among those of :func:`in_order`; 0 outside of them."""
+    return _rank
+
+
 def _elsewhere(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], workers: int) -> Iterator[Any]:
     # Spawned, not forked: a fork copies the locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_follow_parent)
+    ranks = context.SimpleQueue()
+    count = min(workers, len(jobs))
+    for number in range(count):
+        ranks.put(number)
+    strangers = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(ranks,))
     try:
-        for future in [pool.submit(function, *job) for job in jobs]:
+        futures = [pool.submit(function, *job) for job in jobs]
+        finished = as_completed(futures)
+        for future in futures:
+            while not future.done():
+                next(finished).result()  # raises what failed first, before its turn comes
             yield future.result()
     except BrokenProcessPool as error:
-        raise UserError("a worker process died, perhaps for want of memory; try again with fewer --workers") from error
+        raise UserError("a worker process died, perhaps for want of memory; try again with fewer processes") from error
+    except BaseException:
+        for child in set(multiprocessing.active_children()) - strangers:
+            child.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _follow_parent() -> None:
+def _start(ranks: "SimpleQueue[int]") -> None:
     """Ctrl-C is the parent's to handle; and a worker ends when its parent is killed."""
+    global _rank
+    _rank = ranks.get()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()

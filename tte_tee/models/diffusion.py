@@ -129,7 +129,6 @@ def sample(
     sampler: Sampler = "dpm++",
     steps: int = 20,
     guidance: float = 1.0,
-    on_step: Callable[[], None] | None = None,
 ) -> Tensor:
     """Draws one frame per condition.
 
@@ -142,7 +141,6 @@ def sample(
         sampler: solver.
         steps: evaluations of the network (each of twice the batch when guided).
         guidance: classifier-free guidance (Ho & Salimans 2022); 1 leaves it out.
-        on_step: called after each step.
 
     Returns:
         ``[B, 1, H, W]`` in [-1, 1].
@@ -166,6 +164,4 @@ def sample(
             with_mask, without = both.chunk(2)
             prediction = without + guidance * (with_mask - without)
         frame = solver.step(prediction.float(), timestep, frame, **stochastic).prev_sample
-        if on_step is not None:
-            on_step()
     return frame.clamp(-1.0, 1.0)

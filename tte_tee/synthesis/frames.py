@@ -1,7 +1,7 @@
 """One batch of masks to one batch of frames: what previews, ``predict`` and ``synthesize`` share."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +50,6 @@ def draw_frames(
     batch: dict[str, Tensor],
     keys: Sequence[str],
     sampling: Sampling,
-    on_step: Callable[[], None] | None = None,
 ) -> Tensor:
     """Draws a frame for every mask of a batch.
 
@@ -61,7 +60,6 @@ def draw_frames(
         batch: ``mask`` ``[B, H, W]``, ``sector`` ``[B, 1, H, W]``, ``plane`` ``[B]``.
         keys: one per frame; with the seed, they alone decide the noise.
         sampling: solver, steps, guidance, seed.
-        on_step: called after each solver step.
 
     Returns:
         uint8 ``[B, H, W]`` on the CPU.
@@ -77,6 +75,5 @@ def draw_frames(
         sampler=sampling.sampler,
         steps=sampling.steps,
         guidance=sampling.guidance,
-        on_step=on_step,
     )
     return frames[:, 0].add(1.0).mul(127.5).round().to(torch.uint8).cpu()

@@ -1,25 +1,32 @@
 """``synthesize``: an adapter and a store of masks in, a store of labelled synthetic frames out."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch.utils.data import default_collate
 
 from tte_tee.data.curate.card import write_card
-from tte_tee.data.datamodule import FrameDataset, usable_frames
+from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.leakage import BASE_SEEN, SEEN, patients_of_masks, seen_in
-from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
+from tte_tee.data.parts import Parts
+from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter, check_target
 from tte_tee.errors import UserError
 from tte_tee.models.folders import Adapter, load_adapter
-from tte_tee.synthesis.frames import Sampling, draw_frames
+from tte_tee.synthesis.batches import (
+    Drawing,
+    cut,
+    default_processes,
+    device_kind,
+    draw_batches,
+    drawn_frames,
+    fingerprint,
+)
+from tte_tee.synthesis.frames import Sampling
 from tte_tee.synthesis.provenance import provenance
+from tte_tee.synthesis.shards import Shard, refuse_missing
 
 
 def synthesize(
@@ -32,10 +39,19 @@ def synthesize(
     split: str | None = None,
     base: str | None = None,
     batch_size: int = 16,
+    threads: int = 1,
     device: str = "cpu",
+    processes: int | None = None,
+    shard: Shard | None = None,
+    merge: int | None = None,
     command: str = "",
-) -> None:
+) -> Path:
     """Draws frames for the masks of a store and writes them with those masks, and their datasheet beside them.
+
+    Batches are kept beside ``out`` until that is whole: the same call goes on where another was
+    killed, and takes up what shards drew. With the same batch size, threads, hardware and libraries,
+    frames are the same to the bit, whatever the number of processes, shards and kills; another batch
+    size or number of threads changes them by 2 grey levels at most.
 
     Args:
         adapter: folder left by a run of TEEAdapter.
@@ -45,39 +61,53 @@ def synthesize(
         samples_per_mask: frames per mask, each from its own noise.
         split: masks of one split alone.
         base: where the adapter's base is now, if it moved.
-        batch_size: frames drawn at once; changes speed, not frames.
-        device: torch device.
+        batch_size: frames drawn at once.
+        threads: CPU threads per process.
+        device: torch device; ``cuda`` alone spreads processes and shards over the GPUs of a node.
+        processes: that draw; None takes as many as fill the CPU cores, or one per GPU, or one for a shard.
+        shard: draws a share of the batches and leaves ``out`` to :obj:`merge`.
+        merge: draws nothing; writes ``out`` from what so many shards drew.
         command: to be recorded in the store.
 
+    Returns:
+        What was left: ``out``, or by a shard the folder of the parts.
+
     Raises:
-        UserError: adapter, base and masks do not fit, or a frame has no mask or no plane that the generator knows.
+        UserError: adapter, base and masks do not fit, a frame has no mask or no plane that the generator
+            knows, or a shard to merge has not drawn all of its batches.
     """
-    store = EchoStore(masks)
-    if Path(out).resolve() == store.path.resolve():
+    out, store = Path(out), EchoStore(masks)
+    if out.resolve() == store.path.resolve():
         raise UserError(f"--out {out}: is the store of masks itself; give another name")
+    check_target(out)
     loaded = load_adapter(adapter, base)
     _check_fit(loaded, store, Path(adapter))
     indices = usable_frames(store, split, image=False)
-    try:
-        loaded.denoiser.to(device)
-        loaded.maskr2.to(device)
-    except (RuntimeError, AssertionError) as error:  # torch knows no such device, or was built without it
-        raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error
-    jobs = [(int(i), n) for i in indices for n in range(samples_per_mask)]
-    record = {
-        **provenance(),
-        "sampling": asdict(sampling),
-        "adapter": {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": loaded.record["method"]},
-        "trained_on": loaded.record.get("data"),
-        SEEN: sorted(_seen(loaded, store, indices)),
-        BASE_SEEN: sorted(seen_in(loaded.record, BASE_SEEN)),
-        "masks": {"store": store.path.name, "hash": store.content_hash},
+    drawn = {
+        "split": split,
+        "samples_per_mask": samples_per_mask,
+        "batch_size": batch_size,
+        "threads": threads,
+        "device": device_kind(device, reach=not merge),
     }
-    with _writer(out, store, command, record) as writer:
-        for (index, n), frame in zip(jobs, _draw_all(loaded, store, jobs, sampling, batch_size, device), strict=True):
-            _, mask, sector = store.frame(index)
-            writer.append(frame, mask, sector, generated_info(store.info(index), sampling.seed, n))
-    write_card(Path(out))
+    record = {**_record(loaded, store, indices, sampling), "drawn": drawn}
+    batches = cut(indices, samples_per_mask, batch_size)
+    parts = Parts(out, fingerprint(record), shared=shard is not None)
+    if merge:
+        refuse_missing(out, parts, len(batches), merge)
+    with parts:
+        if not merge:
+            hashes = (loaded.hash, store.content_hash)
+            drawing = Drawing(Path(adapter), base, store.path, hashes, sampling, threads, device)
+            draw_batches(drawing, batches, parts, shard, processes or default_processes(device, threads, shard))
+        if shard:
+            return parts.folder
+        with _writer(out, store, command, record) as writer:
+            for (index, sample), frame in drawn_frames(parts, batches):
+                _, mask, sector = store.frame(index)
+                writer.append(frame, mask, sector, generated_info(store.info(index), sampling.seed, sample))
+    write_card(out)
+    return out
 
 
 def write_predictions(
@@ -128,6 +158,19 @@ def generated_info(mask: FrameInfo, seed: int, sample: int) -> FrameInfo:
     )
 
 
+def _record(loaded: Adapter, store: EchoStore, indices: np.ndarray, sampling: Sampling) -> dict[str, Any]:
+    """Provenance: what drew, for which masks, and who is known to it."""
+    return {
+        **provenance(),
+        "sampling": asdict(sampling),
+        "adapter": {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": loaded.record["method"]},
+        "trained_on": loaded.record.get("data"),
+        SEEN: sorted(_seen(loaded, store, indices)),
+        BASE_SEEN: sorted(seen_in(loaded.record, BASE_SEEN)),
+        "masks": {"store": store.path.name, "hash": store.content_hash},
+    }
+
+
 def _seen(loaded: Adapter, store: EchoStore, indices: np.ndarray) -> set[str]:
     """Everybody who went into adapter, base and masks."""
     return seen_in(loaded.record) | seen_in(store.provenance) | patients_of_masks(store, indices)
@@ -150,28 +193,3 @@ def _check_fit(loaded: Adapter, store: EchoStore, folder: Path) -> None:
             f"{store.path}: masks are {'x'.join(map(str, store.image_size))}, {folder} draws {side}x{side}; "
             "pack the masks at that size"
         )
-
-
-def _draw_all(
-    loaded: Adapter, store: EchoStore, jobs: Sequence[tuple[int, int]], sampling: Sampling, batch_size: int, device: str
-) -> Iterator[np.ndarray]:
-    """uint8 ``[H, W]`` for each (index of the mask, number of the sample), in order."""
-    dataset = FrameDataset(store)
-    keys = store.table["key"]
-    columns = (TextColumn("[progress.description]{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as progress:
-        task = progress.add_task("frames", total=len(jobs))
-        for start in range(0, len(jobs), batch_size):
-            part = jobs[start : start + batch_size]
-            batch = {k: v.to(device) for k, v in default_collate([dataset[index, 0] for index, _ in part]).items()}
-            advance = partial(progress.advance, task, len(part) / sampling.steps)
-            yield from draw_frames(
-                loaded.denoiser,
-                loaded.schedule,
-                loaded.maskr2,
-                batch,
-                [f"{keys[index]}#{n}" for index, n in part],
-                sampling,
-                on_step=advance,
-            ).numpy()
-            progress.update(task, completed=start + len(part))

@@ -1,0 +1,173 @@
+"""Frames for a store's masks in batches of fixed composition, drawn by any number of processes into parts.
+
+The list of frames is cut into batches first, and whole batches are dealt out: how many processes
+share them changes no batch, and so no bit of a frame.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import default_collate
+
+from tte_tee.data.datamodule import FrameDataset
+from tte_tee.data.parts import Parts, write_arrays
+from tte_tee.data.store import EchoStore
+from tte_tee.data.workers import cores, in_order, rank
+from tte_tee.errors import UserError
+from tte_tee.models.folders import Adapter, load_adapter
+from tte_tee.synthesis.frames import Sampling, draw_frames
+from tte_tee.synthesis.shards import Shard
+
+Batch = Sequence[tuple[int, int]]
+"""(index of the mask's frame in its store, number of the sample) of each frame."""
+
+DECIDES = ("tte_tee", "versions", "adapter", "masks", "sampling", "drawn")
+"""What of a synthetic store's provenance decides its frames to the bit."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """What every process needs to know to draw.
+
+    Attributes:
+        adapter, base, masks: folder, folder of its base if that moved, and store.
+        hashes: of adapter and masks, as they were when the work began.
+        sampling: solver, steps, guidance, seed.
+        threads: CPU threads per process.
+        device: torch device; ``cuda`` alone gives each process the next GPU of the node.
+        first_rank: number of the first of these processes among those of all shards.
+    """
+
+    adapter: Path
+    base: str | None
+    masks: Path
+    hashes: tuple[str, str]
+    sampling: Sampling
+    threads: int
+    device: str
+    first_rank: int = 0
+
+
+def cut(indices: Sequence[int] | np.ndarray, samples_per_mask: int, batch_size: int) -> list[Batch]:
+    """Batches of the frames to draw, mask by mask."""
+    frames = [(int(index), sample) for index in indices for sample in range(samples_per_mask)]
+    return [frames[start : start + batch_size] for start in range(0, len(frames), batch_size)]
+
+
+def fingerprint(record: Mapping[str, Any]) -> str:
+    """Changes with all of a provenance that decides frames; for :class:`Parts`."""
+    text = json.dumps({name: record[name] for name in DECIDES}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def default_processes(device: str, threads: int, shard: Shard | None) -> int:
+    """As many as fill the CPU cores, or one per GPU; one alone where a launcher starts the shards."""
+    if shard is not None:
+        return 1
+    kind = torch.device(device)
+    if kind.type == "cpu":
+        return max(1, cores() // threads)
+    return torch.cuda.device_count() if kind.type == "cuda" and kind.index is None else 1
+
+
+def device_kind(device: str, *, reach: bool) -> str:
+    """``cpu``, ``cuda`` and so on.
+
+    Args:
+        device: as torch names it.
+        reach: it must be there.
+
+    Raises:
+        UserError: saying what torch says of it.
+    """
+    try:
+        if reach:
+            torch.empty(1, device=device)
+        return torch.device(device).type
+    except (RuntimeError, AssertionError) as error:  # it knows no such device, or was built without it
+        raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error
+
+
+def device_of(device: str, rank: int, gpus: int) -> str:
+    """The device of one process: ``cuda`` alone spreads them over the GPUs of a node, any other name stays."""
+    return f"cuda:{rank % gpus}" if device == "cuda" else device
+
+
+def draw_batches(drawing: Drawing, batches: Sequence[Batch], parts: Parts, shard: Shard | None, processes: int) -> None:
+    """Draws the batches, of a shard or all, that no part holds yet, each into its part, with a bar on stderr.
+
+    Raises:
+        UserError: a process died, adapter or masks changed meanwhile, memory or disk is too small.
+    """
+    share = shard or Shard(0, 1)
+    drawing = replace(drawing, first_rank=share.number * processes)
+    missing = [number for number in range(len(batches)) if share.has(number) and not parts.has(number)]
+    jobs = [(drawing, batches[number], parts.path(number)) for number in missing]
+    size = max(map(len, batches))
+    try:
+        workers = 0 if processes == 1 else processes
+        for _ in in_order(_draw_batch, jobs, workers=workers, description=f"batches of {size} frames", progress=True):
+            pass
+    finally:
+        _opened.cache_clear()
+
+
+def drawn_frames(parts: Parts, batches: Sequence[Batch]) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """(index of the mask, number of the sample) and uint8 ``[H, W]`` of every frame, in order."""
+    for number, batch in enumerate(batches):
+        with np.load(parts.path(number), allow_pickle=False) as arrays:
+            yield from zip(batch, arrays["images"], strict=True)
+
+
+def _draw_batch(drawing: Drawing, batch: Batch, path: Path) -> None:
+    device = device_of(drawing.device, drawing.first_rank + rank(), torch.cuda.device_count())
+    loaded, dataset = _opened(drawing, device)
+    keys = dataset.store.table["key"]
+    try:
+        with _repeatable(drawing.threads):
+            frames = draw_frames(
+                loaded.denoiser,
+                loaded.schedule,
+                loaded.maskr2,
+                {k: v.to(device) for k, v in default_collate([dataset[index, 0] for index, _ in batch]).items()},
+                [f"{keys[index]}#{sample}" for index, sample in batch],
+                drawing.sampling,
+            )
+    except torch.OutOfMemoryError as error:
+        raise UserError(f"--device {device}: has no memory for {len(batch)} frames; lower --batch-size") from error
+    write_arrays(path, images=frames.numpy())
+
+
+@lru_cache(maxsize=1)
+def _opened(drawing: Drawing, device: str) -> tuple[Adapter, FrameDataset]:
+    """Adapter on its device, and masks: once per process.
+
+    Raises:
+        UserError: they are others than when the work began.
+    """
+    loaded, store = load_adapter(drawing.adapter, drawing.base), EchoStore(drawing.masks)
+    if (loaded.hash, store.content_hash) != drawing.hashes:
+        raise UserError(f"{drawing.adapter}, {drawing.masks}: changed while frames were drawn; run the command again")
+    loaded.denoiser.to(device)
+    loaded.maskr2.to(device)
+    return loaded, FrameDataset(store)
+
+
+@contextmanager
+def _repeatable(threads: int) -> Iterator[None]:
+    """So many CPU threads, and single precision in earnest: cuDNN would round convolutions to TF32."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_num_threads(before)
