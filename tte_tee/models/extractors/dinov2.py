@@ -1,6 +1,7 @@
-"""``dinov2=DIR``: DINOv2 (Oquab et al., TMLR 2024) from a local Hugging Face folder (config.json, model.safetensors)."""
+"""``dinov2=DIR``: DINOv2 (Oquab et al., TMLR 2024) from a local Hugging Face folder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -18,9 +19,10 @@ def load(folder: Path, device: str) -> Extractor:
     from transformers import Dinov2Model
 
     with reading("dinov2", folder, "a folder with config.json and model.safetensors of a DINOv2"):
-        network, told = Dinov2Model.from_pretrained(
+        loaded: Any = Dinov2Model.from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, output_loading_info=True
         )
+        network, told = loaded
         if network.config.model_type != "dinov2" or told["missing_keys"]:
             raise ValueError("is no DINOv2, or lacks weights")
     network.eval().to(device)

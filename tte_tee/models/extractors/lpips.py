@@ -25,6 +25,9 @@ _LEAST = 64
 class LPIPS(nn.Module):
     """AlexNet's five layers, each with a head that weighs its channels."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.convolutions = nn.ModuleList(nn.Conv2d(*layer) for layer in _LAYERS)
