@@ -18,10 +18,10 @@ BLACK = 3
 """Grey levels within so many of black or white are clipped or nearly so: they are left out of the speckle."""
 STATISTICS = {
     "mean": "grey levels",
-    "standard deviation": "grey levels",
+    "deviation": "grey levels",
     "speckle SNR": "ratio",
-    "speckle width, down": "px",
-    "speckle width, across": "px",
+    "speckle down": "px",
+    "speckle across": "px",
 }
 """What :func:`texture` gives, and its unit."""
 
@@ -78,8 +78,13 @@ def _correlation(rest: np.ndarray, lit: np.ndarray, axis: int) -> np.ndarray:
 
 
 def width_at_half(correlation: np.ndarray) -> float:
-    """Full width at half maximum of an autocorrelation given over lags 0, 1, ..., in pixels."""
-    below = int(np.argmax(correlation < 0.5)) or len(correlation) - 1
+    """Full width at half maximum of an autocorrelation given over lags 0, 1, ..., in pixels.
+
+    Where it stays above half, the width is that of all the lags: it is at least so wide.
+    """
+    below = int(np.argmax(correlation < 0.5))
+    if not below:
+        return 2.0 * (len(correlation) - 1)
     high, low = correlation[below - 1], correlation[below]
     return 2 * (below - 1 + float((high - 0.5) / max(high - low, 1e-6)))
 
@@ -137,6 +142,6 @@ def between_histograms(sample: np.ndarray, reference: np.ndarray) -> float:
         NotEstimableError: too few frames have a pixel.
     """
     if (few := min(int(h.any(1).sum()) for h in (sample, reference))) < _FRAMES:
-        raise NotEstimableError(f"{few} frames hold it; {_FRAMES} or more are compared")
+        raise NotEstimableError(f"{few} frames have a value; {_FRAMES} or more are compared")
     levels = np.arange(256)
     return float(wasserstein_distance(levels, levels, sample.sum(0), reference.sum(0)))

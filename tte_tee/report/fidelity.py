@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from string import ascii_lowercase
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import RenderableType
 from rich.table import Table
 
@@ -22,10 +23,13 @@ def _distances(record: Mapping[str, Any], reasons: dict[str, str]) -> Table:
     stores, options = record["stores"], record["options"]
     table = Table(
         title=f"{stores['synthetic']['name']} against {stores['real']['name']}: N = {record['frames']} of each, "
-        f"{options['draws']} splits of {stores['real']['patients']} patients (mean ± SD; pairs: over patients)"
+        f"{options['draws']} splits of {record['patients']} real patients (mean ± SD over splits, for pairs over "
+        "patients; [SD over subsets])",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
     )
-    for heading in ("in", "measure"):
-        table.add_column(heading)
+    table.add_column("in", overflow="fold")
+    table.add_column("measure", overflow="fold")
     for heading in (*_ROLES, "position"):
         table.add_column(heading, justify="right")
     previous = ""
@@ -33,12 +37,17 @@ def _distances(record: Mapping[str, Any], reasons: dict[str, str]) -> Table:
         if row["group"] != "texture":
             group = row["group"] if row["group"] != previous else ""
             previous = row["group"]
-            table.add_row(group, _name(row), *_cells(row, reasons), end_section=False)
+            table.add_row(group, _name(row), *_cells(row, reasons))
     return table
 
 
 def _textures(record: Mapping[str, Any], reasons: dict[str, str]) -> Table:
-    table = Table(title="inside structures: medians, and Wasserstein-1 distances in the same unit")
+    table = Table(
+        title="inside structures: medians, and Wasserstein-1 distances of distributions (grey levels; speckle down "
+        "and across in pixels)",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+    )
     for heading in ("of", "statistic"):
         table.add_column(heading)
     for heading in ("real", "drawn", *_ROLES, "position"):
@@ -49,7 +58,7 @@ def _textures(record: Mapping[str, Any], reasons: dict[str, str]) -> Table:
             structure = row["structure"] if row["structure"] != previous else ""
             previous = row["structure"]
             medians = [_median(row["quantiles"][name]) for name in ("real", "synthetic")]
-            table.add_row(structure, f"{row['measure']} ({row['unit']})", *medians, *_cells(row, reasons))
+            table.add_row(structure, row["measure"], *medians, *_cells(row, reasons))
     return table
 
 
@@ -66,7 +75,9 @@ def _cells(row: Mapping[str, Any], reasons: dict[str, str]) -> list[str]:
     cells = []
     for role in (*_ROLES, "position"):
         estimate = row[role]
-        if reason := estimate.get("not_estimable"):
+        if role == "position" and any("not_estimable" in row[other] for other in _ROLES):
+            cells.append("-")
+        elif reason := estimate.get("not_estimable"):
             cells.append(f"({reasons.setdefault(reason, _letter(len(reasons)))})")
         elif role == "position":
             cells.append(f"{estimate['share']:.2f}")

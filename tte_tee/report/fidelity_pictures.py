@@ -34,7 +34,7 @@ def write_texture(path: Path, record: Mapping[str, Any]) -> None:
         axes.set_xticks(range(len(own)), [row["structure"] for row in own])
         axes.set_xlim(-0.6, len(own) - 0.4)
         axes.set_title(f"{statistic} ({own[0]['unit']})", fontsize=9, loc="left")
-    _legend(figure, record)
+    _legend(figure, record, "mark: median, bar: middle half, line: middle 90 %")
     _write(path, canvas)
 
 
@@ -52,7 +52,7 @@ def write_features(path: Path, record: Mapping[str, Any]) -> None:
         axes.set_title(name, fontsize=9, loc="left")
         axes.set_xlabel(f"first component ({first:.0f} % of the variance)", fontsize=8)
         axes.set_ylabel(f"second ({second:.0f} %)", fontsize=8)
-    _legend(figure, record)
+    _legend(figure, record, "every mark a frame")
     _write(path, canvas)
 
 
@@ -68,14 +68,15 @@ def _interval(axes: Axes, at: float, quantiles: list[float], name: str) -> None:
     axes.plot(at, quantiles[2], marker=marker, color="white", markeredgecolor=colour, markersize=5)
 
 
-def _legend(figure: Figure, record: Mapping[str, Any]) -> None:
+def _legend(figure: Figure, record: Mapping[str, Any], meaning: str) -> None:
     for axes in figure.axes:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
     for name, store in record["stores"].items():
         colour, marker = _STYLES[name]
         figure.axes[0].plot([], [], color=colour, marker=marker, linestyle="", label=f"{name}: {store['name']}")
-    figure.legend(loc="outside upper left", ncols=len(record["stores"]), fontsize=9, frameon=False)
+    figure.axes[0].plot([], [], linestyle="", label=f"({meaning})")
+    figure.legend(loc="outside upper left", ncols=len(record["stores"]) + 1, fontsize=9, frameon=False)
 
 
 def _write(path: Path, canvas: FigureCanvasAgg) -> None:

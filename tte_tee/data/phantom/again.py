@@ -25,14 +25,14 @@ def acquire_again(store: EchoStore, index: int, take: int) -> np.ndarray:
     info, mask = store.info(index), store.frame(index)[1]
     named, (rows, columns) = _PATIENT.fullmatch(info.patient), store.image_size
     if info.origin != "phantom" or not named or named["domain"] not in DOMAINS or rows != columns:
-        raise UserError(f"{store.path}: frame '{info.key}' is none of the phantom's, so its mask has one picture")
+        raise UserError(f"frame '{info.key}' is none of the phantom's, which alone is acquired twice with one mask")
     who: tuple[str, int, int] = (named["domain"], int(named["seed"]), int(named["number"]))
     angle = _angle(info, who)
     if angle is not None:
         frame = acquire(draw_patient(*who), who[0], angle, info.phase, info.seed, rows, take)
         if np.array_equal(frame.mask, mask):
             return frame.image
-    raise UserError(f"{store.path}: frame '{info.key}' is not what this version of the phantom draws")
+    raise UserError(f"frame '{info.key}' is not what this version of the phantom draws")
 
 
 def _angle(info: FrameInfo, who: tuple[str, int, int]) -> int | None:

@@ -65,7 +65,7 @@ class Extractor:
     def _batched(self, function: Callable[..., Tensor], *frames: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             starts = range(0, len(frames[0]), _BATCH)
-            parts = [function(*(f[start : start + _BATCH] for f in frames)) for start in starts]
+            parts = [function(*(np.ascontiguousarray(f[at : at + _BATCH]) for f in frames)) for at in starts]
         values = torch.cat(parts).float().cpu()
         if not torch.isfinite(values).all():
             raise UserError(f"extractor {self.name} ({self.version[:8]}): gives numbers that are not finite")

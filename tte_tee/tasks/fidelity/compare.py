@@ -76,6 +76,7 @@ def compare(
         "options": asdict(options),
         "stores": {name: part.to_json() for name, part in sets.items()},
         "frames": draws.frames,
+        "patients": draws.patients,
         "notes": [*notes, *_view_notes(sets)],
         "extractors": {label(e): _described(e) for e in extractors},
         "rows": rows,

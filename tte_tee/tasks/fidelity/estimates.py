@@ -88,19 +88,30 @@ def over_patients(values: np.ndarray, patients: np.ndarray) -> Estimate:
     return {"mean": mean, "sd": float(means.std()), **spread, "n": len(values)}
 
 
-def row(group: str, measure: str, roles: Mapping[str, Estimate], **settings: Any) -> dict[str, Any]:
+def row(
+    group: str, measure: str, roles: Mapping[str, Estimate], *, higher: bool = False, **settings: Any
+) -> dict[str, Any]:
     """A measure as it stands in the record.
 
     Args:
         group: extractor, ``texture`` or ``pairs``.
         measure: its name.
         roles: estimates.
+        higher: is better, as with precision; of distances, lower is.
         settings: further keys, such as k, the subset or the unit.
     """
-    return {"group": group, "measure": measure, **settings, **roles, "position": position(roles)}
+    better = "higher" if higher else "lower"
+    return {
+        "group": group,
+        "measure": measure,
+        "better": better,
+        **settings,
+        **roles,
+        "position": position(roles, higher),
+    }
 
 
-def position(roles: Mapping[str, Estimate]) -> Estimate:
+def position(roles: Mapping[str, Estimate], higher: bool) -> Estimate:
     """Where the synthetic frames lie: 0 at the floor, 1 at the ceiling; below and beyond are possible."""
     for role in ROLES:
         if "not_estimable" in roles[role]:
@@ -108,4 +119,6 @@ def position(roles: Mapping[str, Estimate]) -> Estimate:
     floor, ceiling = roles["floor"], roles["ceiling"]
     if floor["low"] <= ceiling["mean"] <= floor["high"]:
         return missing("floor and ceiling cannot be told apart")
+    if (ceiling["mean"] > floor["mean"]) == higher:
+        return missing("the ceiling is better than the floor")
     return {"share": (roles["synthetic"]["mean"] - floor["mean"]) / (ceiling["mean"] - floor["mean"])}

@@ -68,7 +68,7 @@ def feature_rows(
     return [
         row(group, "KID", distances["KID"], subset=subset, subsets=subsets),
         row(group, name, gaussian, features=width),
-        *(row(group, measure, shared[measure], k=k) for measure, k in _OVERLAP.items()),
+        *(row(group, measure, shared[measure], higher=True, k=k) for measure, k in _OVERLAP.items()),
     ]
 
 
@@ -80,7 +80,8 @@ def plane_of(values: Mapping[str, np.ndarray], draws: Draws) -> dict[str, Any]:
     """
     first = draws.draws[0]
     places = {"real": first.reference, "synthetic": first.synthetic, "ceiling": first.ceiling}
-    shown = {name: values[name][p[:_SHOWN]].astype(np.float64) for name, p in places.items() if p is not None}
+    evenly = np.linspace(0, draws.frames - 1, min(_SHOWN, draws.frames)).astype(int)
+    shown = {name: values[name][p[evenly]].astype(np.float64) for name, p in places.items() if p is not None}
     everything = np.concatenate(list(shown.values()))
     centre = everything.mean(0)
     _, sizes, directions = np.linalg.svd(everything - centre, full_matrices=False)

@@ -127,9 +127,10 @@ class Draw:
 
 @dataclass(frozen=True)
 class Draws:
-    """All draws, the N of each set in each of them, and why a role is missing."""
+    """All draws, the N of each set in each of them, how many real patients are split, and why a role is missing."""
 
     frames: int
+    patients: int
     draws: tuple[Draw, ...]
     lacking: dict[str, str]
 
@@ -153,8 +154,8 @@ def draw_sets(
     """
     own = set(real.patients)
     shown = own & {*synthetic.patients, *(() if ceiling is None else ceiling.patients)}
-    plans = [_eligible(real, synthetic, ceiling, sorted(some), draws, seed) for some in (own - shown, own) if some]
-    plan = max(plans, key=_fewest)
+    plans = [(_eligible(real, synthetic, ceiling, sorted(p), draws, seed), len(p)) for p in (own - shown, own) if p]
+    plan, patients = max(plans, key=lambda planned: _fewest(planned[0]))
     count = min(_fewest(plan), most or len(real))
     if not count:
         raise UserError(
@@ -171,7 +172,7 @@ def draw_sets(
             for stream, (role, places) in enumerate(parts.items(), start=1)
         }
         chosen.append(Draw(**drawn))
-    return Draws(count, tuple(chosen), lacking)
+    return Draws(count, patients, tuple(chosen), lacking)
 
 
 _Plan = list[dict[str, np.ndarray]]

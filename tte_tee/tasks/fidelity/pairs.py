@@ -41,8 +41,8 @@ def pair_rows(sets: Sets, extractors: Sequence[Extractor], most: int | None, see
             pictures["floor"] = np.stack(
                 [acquire_again(real.store, int(real.indices[place]), seed + 1) for place in places]
             )
-        except UserError:
-            lacking["floor"] = "one picture of each mask: only the phantom is acquired twice"
+        except UserError as error:
+            lacking["floor"] = str(error)
     else:
         lacking["floor"] = lacking["synthetic"]
     return _pair_rows(real, places, pictures, lacking, extractors)
@@ -79,5 +79,5 @@ def _pair_rows(
     for name, measure in measures.items():
         roles: dict[str, Estimate] = {role: missing(reason) for role, reason in lacking.items()}
         roles |= {role: over_patients(measure(drawn), real.patients[places]) for role, drawn in pictures.items()}
-        rows.append(row("pairs", name, roles))
+        rows.append(row("pairs", name, roles, higher=name == "SSIM"))
     return rows

@@ -22,14 +22,14 @@ def texture_rows(sets: Sets, draws: Draws, seed: int) -> Rows:
         grey[name], numbers[name] = _textures(part, draws.used(name), structures)
     for place, structure in enumerate(structures):
         columns = [
-            ("grey level of pixels", "grey levels", None),
+            ("grey level", "grey levels", None),
             *((s, u, i) for i, (s, u) in enumerate(STATISTICS.items())),
         ]
         for statistic, unit, column in columns:
             values = {n: grey[n][:, place] if column is None else numbers[n][:, place, column] for n in sets}
             rows.append(_distribution_row(structure, statistic, unit, values, draws, seed))
     contrasts = {n: numbers[n][:, -1, 0] for n in sets}
-    rows.append(_distribution_row("blood", "contrast to tissue", "grey levels", contrasts, draws, seed))
+    rows.append(_distribution_row("blood", "contrast", "grey levels", contrasts, draws, seed))
     return rows
 
 
