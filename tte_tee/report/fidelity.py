@@ -28,7 +28,7 @@ def _distances(record: Mapping[str, Any], reasons: dict[str, str]) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
-    table.add_column("in", overflow="fold")
+    table.add_column("in", overflow="fold", min_width=13)
     table.add_column("measure", overflow="fold")
     for heading in (*_ROLES, "position"):
         table.add_column(heading, justify="right")

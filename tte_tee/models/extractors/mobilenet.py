@@ -65,9 +65,9 @@ def load(path: Path, device: str) -> Extractor:
     with reading("mobilenet_v2", path, "a state_dict of torchvision's mobilenet_v2"):
         weights = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict(OrderedDict((k, v) for k, v in weights.items() if not k.startswith("classifier.")))
-    network = network.eval().to(device, memory_format=torch.channels_last)  # a third faster on a CPU
+    network.eval().to(device)
 
     def compute(frames: np.ndarray) -> Tensor:
-        return network(as_imagenet(frames).to(device))
+        return network(as_imagenet(frames).to(device, memory_format=torch.channels_last))  # a third faster on a CPU
 
     return Extractor("mobilenet_v2", file_hash(path), {"layout": "torchvision"}, compute, IMAGENET)

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from tte_tee.data.datamodule import usable_frames
-from tte_tee.data.leakage import SEEN, learnt_from, refuse_seen, seen_in
+from tte_tee.data.leakage import learnt_from, refuse_seen, seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.models.extractors import Extractor
@@ -110,7 +110,7 @@ def check_memory(real: FrameSet, synthetic: FrameSet, extractors: Sequence[Extra
         elif known := set(real.patients) & seen:
             notes.append(f"{len(known)} of {len(set(real.patients))} real patients went into {what}: {meaning}")
     generated = (synthetic.store.table["origin"] == "generated").any()
-    if generated and not seen_in(record, SEEN):
+    if generated and not seen_in(record):
         notes.append("the synthetic store does not say from whom it learnt: a leak cannot be ruled out")
     return notes
 

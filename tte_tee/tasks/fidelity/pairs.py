@@ -24,18 +24,19 @@ def pair_rows(sets: Sets, extractors: Sequence[Extractor], most: int | None, see
     real = sets["real"]
     found = {name: _partners(sets[name], real) for name in ("synthetic", "ceiling") if name in sets}
     parents = set(found["synthetic"])
-    if found.get("ceiling"):
-        parents &= set(found["ceiling"])
+    parents = parents & set(found.get("ceiling", ())) or parents
     places = np.array(sorted(parents), int)
     if most is not None and len(places) > most:
         places = np.sort(np.random.default_rng(seed).choice(places, most, replace=False))
     lacking = {} if "ceiling" in sets else {"ceiling": "no --ceiling"}
     pictures: dict[str, np.ndarray] = {}
     for name, partner in found.items():
-        if len(places) and partner:
+        if len(places) and partner.keys() >= set(places):
             pictures[name] = sets[name].images([partner[int(place)] for place in places])
         else:
-            lacking[name] = f"no frame of {sets[name].store.path.name} was drawn for the mask of a real frame"
+            lacking[name] = (
+                f"no frame of {sets[name].store.path.name} was drawn for the mask of a real frame that is compared"
+            )
     if len(places):
         try:
             pictures["floor"] = np.stack(
