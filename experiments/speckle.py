@@ -14,14 +14,12 @@ import cv2
 import numpy as np
 from scipy.special import polygamma
 
+from tte_tee.metrics.texture import ASSUMED_RANGE, BLACK, width_at_half
+
 Array = np.ndarray
-ASSUMED_RANGE = 50.0
-"""dB from black to white; the phantom's own is 40 to 56."""
 LOCAL = 6.0
 """Standard deviation of the window of the local mean, pixels of a 224-pixel frame."""
 LAGS = 24
-BLACK = 3
-"""Grey levels up to this are clipped or nearly so: they are left out of the envelope."""
 
 
 @dataclass
@@ -104,13 +102,6 @@ class Texture:
             rows, columns = np.mean(self.spacing, axis=0)
             row |= {"axial_mm": round(axial * float(rows), 2), "lateral_mm": round(lateral * float(columns), 2)}
         return row
-
-
-def width_at_half(correlation: Array) -> float:
-    """Full width at half maximum of an autocorrelation given over lags 0, 1, ..., in pixels."""
-    below = int(np.argmax(correlation < 0.5)) or len(correlation) - 1
-    high, low = correlation[below - 1], correlation[below]
-    return 2 * (below - 1 + float((high - 0.5) / max(high - low, 1e-6)))
 
 
 def nakagami(decibel: float) -> float:

@@ -18,7 +18,16 @@ LIGHT = ["--help", "-h", "--version"]
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["data", "--help"], ["masks", "--help"], ["synthesize", "--help"]], ids=" ".join
+    "words",
+    [
+        ["--help"],
+        ["data", "--help"],
+        ["masks", "--help"],
+        ["synthesize", "--help"],
+        ["evaluate", "--help"],
+        ["evaluate", "fidelity", "--help"],
+    ],
+    ids=" ".join,
 )
 def test_help_needs_no_torch(words: list[str]) -> None:
     code = (

@@ -9,7 +9,7 @@ from conftest import Train, generated, make_base, write_store
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
-from tte_tee.data.leakage import patients_of_masks, refuse_seen, seen_by_learning_from, seen_in
+from tte_tee.data.leakage import learnt_from, patients_of_masks, refuse_seen, seen_by_learning_from, seen_in
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
@@ -114,6 +114,7 @@ def test_base_adapter_and_frames_pass_on_whom_they_have_seen(adapt: Train, tee_s
     drawn = EchoStore(tmp_path / "s.h5").provenance
     assert seen_in(drawn) == {*record["seen"], "test0", "test1"}
     assert seen_in(drawn, "base_seen") == {"tte-1"}
+    assert learnt_from(drawn) == set(record["seen"])
 
 
 def test_a_network_from_scratch_has_not_seen_what_the_base_has(adapt: Train, tmp_path: Path) -> None:

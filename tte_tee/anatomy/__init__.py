@@ -5,10 +5,11 @@ The only room where such facts stand; it knows nothing of files, arrays or netwo
 
 from tte_tee.anatomy.label_space import CAMUS, LABEL_SPACES, TEE, LabelSpace
 from tte_tee.anatomy.maskr2 import MaskMap, solve
-from tte_tee.anatomy.structures import STRUCTURES, Structure
+from tte_tee.anatomy.structures import BLOOD, STRUCTURES, Structure
 from tte_tee.anatomy.views import PHASES, PLANES, VIEWS, View
 
 __all__ = [
+    "BLOOD",
     "CAMUS",
     "LABEL_SPACES",
     "PHASES",

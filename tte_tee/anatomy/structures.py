@@ -32,3 +32,6 @@ STRUCTURES: dict[str, Structure] = {
         Structure("tissue", "walls, septa and leaflets of any chamber", (189, 168, 140)),
     )
 }
+
+BLOOD = ("LV", "LA", "RV", "RA", "RHS")
+"""Structures that are filled with blood."""

@@ -16,6 +16,8 @@ from tte_tee.errors import UserError
 SEEN = "seen"
 BASE_SEEN = "base_seen"
 """Those of ``seen`` whom the base knew before it was adapted: a study of few patients may know them."""
+MASK_SEEN = "mask_seen"
+"""Those of ``seen`` of whom only masks were shown, to draw frames for: nothing was learnt from their pictures."""
 
 OF_A_PATIENT = ("annotated", "phantom", "segmenter")
 """Sources of masks that show a patient's own heart, drawn or found; the others draw hearts of nobody."""
@@ -28,6 +30,16 @@ def seen_in(record: Any, key: str = SEEN) -> set[str]:
         return own.union(*(seen_in(value, key) for name, value in record.items() if name != key))
     if isinstance(record, list):
         return set[str]().union(*(seen_in(value, key) for value in record))
+    return set()
+
+
+def learnt_from(record: Any) -> set[str]:
+    """Those of :func:`seen_in` from whom something was learnt: all but ``mask_seen``, wherever each of them stands."""
+    if isinstance(record, dict):
+        own = {str(name) for name in record.get(SEEN, ())} - {str(name) for name in record.get(MASK_SEEN, ())}
+        return own.union(*(learnt_from(value) for name, value in record.items() if name not in (SEEN, MASK_SEEN)))
+    if isinstance(record, list):
+        return set[str]().union(*(learnt_from(value) for value in record))
     return set()
 
 

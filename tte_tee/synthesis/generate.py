@@ -1,7 +1,7 @@
 """``synthesize``: an adapter and a store of masks in, a store of labelled synthetic frames out."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 
 from tte_tee.data.curate.card import write_card
 from tte_tee.data.datamodule import usable_frames
-from tte_tee.data.leakage import BASE_SEEN, SEEN, patients_of_masks, seen_in
+from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN, patients_of_masks, seen_in
 from tte_tee.data.parts import Parts
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter, check_target
 from tte_tee.errors import UserError
@@ -130,7 +130,7 @@ def write_predictions(
         **provenance(),
         "sampling": asdict(sampling),
         "masks": {"store": store.path.name, "hash": store.content_hash},
-        SEEN: sorted({*known[SEEN], *seen_in(store.provenance), *patients_of_masks(store, list(frames))}),
+        **_seen(store, list(frames), known[SEEN]),
         BASE_SEEN: sorted(known[BASE_SEEN]),
     }
     with _writer(path, store, "python -m tte_tee predict", record) as writer:
@@ -165,15 +165,16 @@ def _record(loaded: Adapter, store: EchoStore, indices: np.ndarray, sampling: Sa
         "sampling": asdict(sampling),
         "adapter": {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": loaded.record["method"]},
         "trained_on": loaded.record.get("data"),
-        SEEN: sorted(_seen(loaded, store, indices)),
+        **_seen(store, indices, seen_in(loaded.record)),
         BASE_SEEN: sorted(seen_in(loaded.record, BASE_SEEN)),
         "masks": {"store": store.path.name, "hash": store.content_hash},
     }
 
 
-def _seen(loaded: Adapter, store: EchoStore, indices: np.ndarray) -> set[str]:
-    """Everybody who went into adapter, base and masks."""
-    return seen_in(loaded.record) | seen_in(store.provenance) | patients_of_masks(store, indices)
+def _seen(store: EchoStore, indices: Sequence[int] | np.ndarray, known: Collection[str]) -> dict[str, list[str]]:
+    """Everybody who went into adapter and base (``known``) and masks, and those whose masks are all that did."""
+    learnt, shown = {*known, *seen_in(store.provenance)}, patients_of_masks(store, indices)
+    return {SEEN: sorted(learnt | shown), MASK_SEEN: sorted(shown - learnt)}
 
 
 def _writer(out: str | Path, store: EchoStore, command: str, record: dict[str, Any]) -> StoreWriter:

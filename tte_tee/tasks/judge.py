@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import torch
 
-from tte_tee.data.leakage import OF_A_PATIENT, refuse_seen, seen_in
+from tte_tee.data.leakage import refuse_seen, seen_in
 from tte_tee.data.pictures import captioned, contact_sheet, legend, overlay, write_png
 from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
@@ -26,6 +26,7 @@ from tte_tee.synthesis.provenance import provenance
 Found = Mapping[int, np.ndarray]
 """Index of a frame in its store -> ids uint8 ``[H, W]``."""
 
+_TRUE = ("annotated", "phantom")  # sources of masks that may be scored against
 _SIDE, _SHOWN = 192, 3
 _BATCH = 32
 
@@ -104,7 +105,7 @@ def true_frames(store: EchoStore, split: str, cohort: str | None = None) -> np.n
     if not len(chosen):
         raise UserError(f"{store.path}: no frame in split '{split}'{f' and cohort {cohort!r}' if cohort else ''}")
     frames = table.iloc[chosen]
-    strange = ~frames["origin"].isin(("acquired", "phantom")) | ~frames["mask_source"].isin(OF_A_PATIENT)
+    strange = ~frames["origin"].isin(("acquired", "phantom")) | ~frames["mask_source"].isin(_TRUE)
     if strange.any():
         raise UserError(
             f"{store.path}: {strange.sum()} frames are generated or have no true mask (first: "

@@ -76,7 +76,7 @@ def draw_heart(domain: str, seed: int, index: int, population: str = "patients")
     return HeartShape.draw(np.random.default_rng(derived_seed(domain, seed, index, "heart")), population)
 
 
-def acquire(patient: Patient, domain: str, angle: int, phase: str, seed: int, size: int) -> Frame:
+def acquire(patient: Patient, domain: str, angle: int, phase: str, seed: int, size: int, take: int = 0) -> Frame:
     """One frame of a patient.
 
     Args:
@@ -86,11 +86,12 @@ def acquire(patient: Patient, domain: str, angle: int, phase: str, seed: int, si
         phase: ``ED`` or ``ES``; the two phases of one seed share probe, settings and shadows.
         seed: of the acquisition.
         size: pixels per side.
+        take: others than 0 show the same slice by the same machine with other scatterers and noise.
     """
     plane, sector, scanner = survey(patient, domain, angle, seed)
     heart = patient.shape.at(phase)
     mask, inside = trace(heart, plane, sector, DOMAINS[domain], size)
-    window, speckle = derived_seed(seed, "window"), derived_seed(seed, "speckle", phase)
+    window, speckle = derived_seed(seed, "window"), derived_seed(seed, "speckle", phase, *([take] if take else []))
     image = render(heart, plane, sector, scanner, size, window, speckle, patient.habitus)
     return Frame(image * inside, mask, inside, sector.spacing(size), seed)
 

@@ -4,13 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tte_tee.data.leakage import (
-    BASE_SEEN,
-    patients_of_masks,
-    refuse_seen,
-    seen_by_learning_from,
-    seen_in,
-)
+from tte_tee.data.leakage import learnt_from, refuse_seen, seen_by_learning_from
 from tte_tee.data.store import HELD_OUT, EchoStore
 from tte_tee.errors import UserError
 
@@ -38,10 +32,8 @@ class AuditedStores:
         return _recorded(self.synthetic, "trained_on", "hash") == {self.training.content_hash}
 
     def learnt_from(self) -> set[str]:
-        """Patients who went into the adapter or its base; those who lent a mask are not among them, if that is sure."""
-        record = self.synthetic.provenance
-        lent = patients_of_masks(self.synthetic, self.synthetic.indices()) if self.verified() else set()
-        return (seen_in(record) - lent) | seen_in(record, BASE_SEEN) | seen_by_learning_from(self.training)
+        """Patients who went into the adapter or its base; those who only lent a mask are not among them."""
+        return learnt_from(self.synthetic.provenance) | seen_by_learning_from(self.training)
 
     def check(self) -> None:
         """Refuses stores that do not belong together.
