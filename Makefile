@@ -40,10 +40,13 @@ $(READY): pyproject.toml constraints.txt
 fit: $(READY) ## train: make fit [CONFIG=lightning_configs/NAME.yaml] [ARGS='--trainer.max_steps 10']
 	$(BIN)/python -m tte_tee fit --config $(CONFIG) $(ARGS)
 
-phantom: $(addprefix data/phantom/,base.h5 adaptation.h5 pool.h5 test.h5 all_real.h5) ## make the phantom's cohorts, but the confirmatory one, in data/phantom
+phantom: $(addprefix data/phantom/,base.h5 adaptation.h5 pool.h5 test.h5 all_real.h5 others.h5) ## make the phantom's cohorts, but the confirmatory one, in data/phantom
 
 data/phantom/all_real.h5: data/phantom/adaptation.h5 data/phantom/pool.h5
 	$(BIN)/python -m tte_tee data merge $^ --out $@
+
+data/phantom/others.h5: data/phantom/pool.h5
+	$(BIN)/python -m tte_tee data split $^ --val 0.1 --test 0 --out $@
 
 data/phantom/%.h5: | $(READY)
 	$(BIN)/python -m tte_tee data phantom --cohort $* --out $@
