@@ -159,3 +159,23 @@ def test_a_phantom_of_another_config_is_not_used_in_silence(tmp_path):
     PhantomDataModule(store=str(path), patients=3, size=16).prepare_data()
     with pytest.raises(UserError, match=r"patients 3.*patients 4"):
         PhantomDataModule(store=str(path), patients=4, size=16).prepare_data()
+
+
+def test_training_frames_are_augmented_by_seed_frame_and_draw_and_no_others(tee_store: Path) -> None:
+    def batches(loader: str, augmentation: str, seed: int = 0, workers: int = 0) -> list[torch.Tensor]:
+        data = EchoDataModule(str(tee_store), batch_size=4, seed=seed, num_workers=workers, augmentation=augmentation)
+        data.trainer = SimpleNamespace(  # type: ignore[assignment]
+            max_steps=4, accumulate_grad_batches=1, global_step=0, world_size=1, global_rank=0
+        )
+        return [torch.cat([batch["image"], batch["mask"][:, None]], 1) for batch in getattr(data, loader)()]
+
+    plain, moved = batches("train_dataloader", "none"), batches("train_dataloader", "standard")
+    assert not any(torch.equal(a, b) for a, b in zip(plain, moved, strict=True))
+    again = batches("train_dataloader", "standard", workers=1)
+    assert all(torch.equal(a, b) for a, b in zip(moved, again, strict=True))
+    for loader in ("val_dataloader", "test_dataloader"):
+        assert all(
+            torch.equal(*pair) for pair in zip(batches(loader, "none"), batches(loader, "standard"), strict=True)
+        )
+    with pytest.raises(UserError, match="augmentation 'wild' is not one of none, standard, strong"):
+        EchoDataModule(str(tee_store), augmentation="wild")

@@ -1,4 +1,4 @@
-"""Augmentation of labelled frames for the segmenter, as named pipelines.
+"""Augmentation of labelled frames, as named pipelines.
 
 ``none``: the frame as it is. ``standard``: gain (brightness, contrast, gamma) and small rotations,
 scalings and shifts. ``strong``: the same with wider ranges, and attenuation with depth, shadows,

@@ -25,6 +25,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from tte_tee.anatomy import PLANES, VIEWS, LabelSpace
+from tte_tee.data.augment import Augmentation
 from tte_tee.data.mixing import FrameStream
 from tte_tee.data.phantom import PhantomSpec, write_phantom
 from tte_tee.data.store import SPLITS, EchoStore
@@ -34,17 +35,23 @@ Batch = dict[str, Tensor]
 
 
 class FrameDataset(Dataset[Batch]):
-    """Frames of a store as tensors; asked by ``(index of the frame, draw)``."""
+    """Frames of a store as tensors; asked by ``(index of the frame, draw)``.
 
-    def __init__(self, store: EchoStore) -> None:
-        self.store = store
+    Args:
+        store: of the frames.
+        augmentation: keyed by seed, frame and draw; none when left out.
+        seed: of the augmentation.
+    """
+
+    def __init__(self, store: EchoStore, augmentation: Augmentation = Augmentation("none"), seed: int = 0) -> None:
+        self.store, self.augmentation, self.seed = store, augmentation, seed
         index = {view.name: PLANES.index(view.plane) if view.plane else -1 for view in VIEWS.values()}
         self._planes = [index[view] for view in store.table["view"]]
 
     def __getitem__(self, key: tuple[int, int]) -> Batch:
         index, draw = key
         return {
-            **frame_tensors(*self.store.frame(index)),
+            **frame_tensors(*self.augmentation(*self.store.frame(index), (self.seed, index, draw))),
             "plane": torch.tensor(self._planes[index]),
             "frame": torch.tensor(index),
             "draw": torch.tensor(draw),
@@ -146,6 +153,7 @@ class EchoDataModule(L.LightningDataModule):
         num_workers: processes that read ahead; a store of small frames needs none.
         predict_split: whose masks ``predict`` draws frames for.
         eval_batch_size: frames per step in validation, test and prediction.
+        augmentation: of the training frames: ``none``, ``standard`` or ``strong``.
     """
 
     def __init__(
@@ -156,6 +164,7 @@ class EchoDataModule(L.LightningDataModule):
         num_workers: int = 0,
         predict_split: str = "test",
         eval_batch_size: int = 32,
+        augmentation: str = "none",
     ) -> None:
         super().__init__()
         check_loading(batch_size, eval_batch_size, num_workers, seed)
@@ -164,6 +173,7 @@ class EchoDataModule(L.LightningDataModule):
         self.path = Path(store)
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.num_workers, self.predict_split = num_workers, predict_split
+        self.augmentation = Augmentation(augmentation)
         self._store: EchoStore | None = None
 
     @property
@@ -193,9 +203,8 @@ class EchoDataModule(L.LightningDataModule):
         assert trainer is not None
         run = whole_run(trainer)
         stream = FrameStream(self.frames("train"), seed=self.seed, batch_size=self.batch_size, **run)
-        return DataLoader(
-            FrameDataset(self.store), sampler=stream, batch_size=self.batch_size, num_workers=self.num_workers
-        )
+        dataset = FrameDataset(self.store, self.augmentation, self.seed)
+        return DataLoader(dataset, sampler=stream, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Batch] | list[DataLoader[Batch]]:
         """Validation frames in the order of the file; nothing for a store without any."""
@@ -235,7 +244,7 @@ class PhantomDataModule(EchoDataModule):
         size: of a frame in pixels.
         val: share of the hearts in the validation split.
         test: share of the hearts in the test split.
-        batch_size, seed, num_workers, predict_split, eval_batch_size: as in EchoDataModule.
+        batch_size, seed, num_workers, predict_split, eval_batch_size, augmentation: as in EchoDataModule.
     """
 
     def __init__(
@@ -252,8 +261,9 @@ class PhantomDataModule(EchoDataModule):
         num_workers: int = 0,
         predict_split: str = "test",
         eval_batch_size: int = 32,
+        augmentation: str = "none",
     ) -> None:
-        super().__init__(store, batch_size, seed, num_workers, predict_split, eval_batch_size)
+        super().__init__(store, batch_size, seed, num_workers, predict_split, eval_batch_size, augmentation)
         self.spec = PhantomSpec(domain=domain, patients=patients, seed=phantom_seed, size=size, val=val, test=test)
 
     def prepare_data(self) -> None:
