@@ -4,7 +4,7 @@
 #   experiments/evidence.sh WORK_FOLDER [MOBILENET_V2_WEIGHTS]
 #
 # Adapts lora_mlp to the phantom's adaptation cohort and draws, at guidance 1, 2 and 4, for masks of its validation
-# patients, of its training patients and of 40 patients of the pool. No test patient is read. Stores and runs stay in
+# patients, of its training patients and of 24 patients of the pool. No test patient is read. Stores and runs stay in
 # WORK_FOLDER; what is given again is not done again.
 set -euo pipefail
 work=$1 weights=${2:-}
@@ -18,7 +18,7 @@ make_store "$work/adaptation.h5" data phantom --cohort adaptation
 make_store "$work/base.h5" data phantom --cohort base
 make_store "$work/pool.h5" data phantom --cohort pool
 make_store "$work/others.h5" data split "$work/pool.h5" --val 0.1 --test 0
-make_store "$work/control.h5" data subset "$work/pool.h5" --patients 40
+make_store "$work/control.h5" data subset "$work/pool.h5" --patients 24
 
 for arm in maskr2_only lora_mlp; do
   train $arm adapter $arm --data EchoDataModule --data.store "$work/adaptation.h5"
