@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Train, make_base
+from conftest import Train, generated, make_base
 
 from tte_tee.anatomy import TEE
 from tte_tee.cli import main
-from tte_tee.data.store import EchoStore
+from tte_tee.data.curate.card import write_card
 from tte_tee.models.card import adapter_card, base_card, segmenter_card
 from tte_tee.models.folders import folder_hash, load_adapter, load_base
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, save_segmenter
@@ -154,12 +154,22 @@ def test_a_generated_store_has_a_datasheet(lora_run: Path, tee_store: Path, tmp_
 def test_a_note_is_not_replaced_by_a_datasheet(
     lora_run: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "s.md").write_text("my notes")
+    note = "# s.h5\nmy notes on that store"
+    (tmp_path / "s.md").write_text(note)
     words = [f"--adapter={lora_run / 'adapter'}", f"--masks={tee_store}", "--steps=2", "--split=val"]
     with pytest.raises(SystemExit):
         main(["synthesize", *words, f"--out={tmp_path / 's.h5'}"])
-    assert (tmp_path / "s.md").read_text() == "my notes" and len(EchoStore(tmp_path / "s.h5")) == 4
     assert "is there and is no datasheet of s.h5" in capsys.readouterr().err
+    assert (tmp_path / "s.md").read_text() == note and len(list(tmp_path.iterdir())) == 1  # nothing was drawn
+    with pytest.raises(SystemExit):
+        main(["synthesize", *words, f"--out={tmp_path / 'store.md'}"])
+    assert "has the name of its own datasheet; give one such as store.h5" in capsys.readouterr().err
+
+
+def test_who_lent_a_mask_is_not_named(tee_store: Path, tmp_path: Path) -> None:
+    record = {"seen": ["Doe^Jane"], "mask_seen": ["Doe^Jane"], "base_seen": []}
+    path = write_card(generated(tee_store, tmp_path / "s.h5", record=record))
+    assert "Doe" not in path.read_text()
 
 
 # CLAIM

@@ -75,7 +75,7 @@ def test_the_store_holds_what_stays_and_says_why(adaptation: EchoStore, others: 
     write_filtered(tmp_path / "out.h5", mixed, filtered, segmenter, RULES, "filter")
     out = EchoStore(tmp_path / "out.h5")
     assert list(out.table["key"]) == list(mixed.table["key"].iloc[filtered.kept])
-    assert seen_in(out.provenance) == {"train0", "val1"}
+    assert seen_in(out.provenance) == set(adaptation.table["patient"])  # the thresholds come from all of them
     record = out.provenance["filter"]
     assert record["frames"][KEPT] == len(out) and record["frames"][DISOBEDIENT] == 12 and record["dice"] == 1
     stays = what_stays(mixed, filtered)
@@ -119,6 +119,23 @@ def test_what_cannot_be_filtered_is_refused(adaptation: EchoStore, others: Path,
             Rules(**{name: 0.0})
 
 
+def test_thresholds_come_from_the_adapters_own_frames(adaptation: EchoStore, others: Path, tmp_path: Path) -> None:
+    record = {"seen": ["train0"], "trained_on": {"store": "tee.h5", "hash": "0" * 64}}
+    names = set(EchoStore(others).table["patient"])
+    drawn = generated(others, tmp_path / "drawn.h5", patients=names, source="ssm", record=record)
+    with pytest.raises(UserError, match=r"learnt from another store \(tee.h5\); give that one"):
+        choose(reader(size=32), EchoStore(drawn), adaptation, RULES)
+
+
+def test_validation_masks_without_a_structure_set_no_threshold(others: Path, tmp_path: Path) -> None:
+    store = EchoStore(write_store(tmp_path / "tee.h5", TEE, patients=PATIENTS, size=32, blank=True))
+    with StoreWriter(tmp_path / "bare.h5", TEE, licence="none", command="test") as writer:
+        for i, (image, mask, sector) in enumerate(store):
+            writer.append(image, mask * (store.info(i).split != "val"), sector, store.info(i))
+    with pytest.raises(UserError, match="no structure in the masks of split 'val', nor found there"):
+        choose(reader(size=32), legible(tmp_path / "o.h5", others), EchoStore(tmp_path / "bare.h5"), RULES)
+
+
 def test_the_command_writes_a_store(
     adaptation: EchoStore, others: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +145,7 @@ def test_the_command_writes_a_store(
     out = EchoStore(tmp_path / "out.h5")
     assert 0 < len(out) <= 12 and out.command.startswith("python -m tte_tee filter")
     assert f"{len(out)} of 12 frames left" in capsys.readouterr().out
-    with pytest.raises(SystemExit):
-        main(["filter", str(others), *map(str, words), str(others)])
-    assert "is the store that is read" in capsys.readouterr().err
+    for read in (others, adaptation.path):
+        with pytest.raises(SystemExit):
+            main(["filter", str(others), *map(str, words), str(read)])
+        assert "is the store that is read" in capsys.readouterr().err

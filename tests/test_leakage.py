@@ -34,6 +34,13 @@ def test_seen_is_the_union_of_a_record() -> None:
     assert seen_in(None) == seen_in({}) == set()
 
 
+@pytest.mark.parametrize("names", [None, "train0", {"train0": 1}])
+def test_a_record_that_hides_whom_it_has_seen_is_refused(names: object) -> None:
+    for asked in (seen_in, learnt_from):
+        with pytest.raises(UserError, match="'seen' is no list of patients"):
+            asked({"adapter": [{"seen": names}]})
+
+
 def test_learning_is_seeing_train_and_val_patients_and_the_past(tee_store: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.h5"
     copy.write_bytes(tee_store.read_bytes())

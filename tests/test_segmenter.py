@@ -175,6 +175,9 @@ def test_evaluate_refuses_whom_the_segmenter_has_seen(
     assert "no frame in split 'test' and cohort 'pool'" in said(
         capsys, *words, "--store", str(tee_store), "--cohort", "pool"
     )
+    nowhere = [*words, "--store", str(tee_store), "--device"]
+    for device in ("banana", "meta"):
+        assert said(capsys, *nowhere, device).startswith(f"tte_tee evaluate: --device {device}: ")
     assert not (tmp_path / "o").exists()
 
 
@@ -221,7 +224,7 @@ def test_segment_refuses_what_is_no_frame(
     assert "no such file" in said(capsys, "segment", str(tmp_path / "missing"), *words)
 
 
-@pytest.mark.parametrize("damage", ["missing", "json", "weights", "nan"])
+@pytest.mark.parametrize("damage", ["missing", "json", "record", "weights", "nan"])
 def test_a_damaged_segmenter_is_refused(tmp_path: Path, damage: str) -> None:
     segmenter = Segmenter(TINY, TEE.structures)
     if damage == "nan":
@@ -231,6 +234,9 @@ def test_a_damaged_segmenter_is_refused(tmp_path: Path, damage: str) -> None:
         (tmp_path / "s/segmenter.json").unlink()
     elif damage == "json":
         (tmp_path / "s/segmenter.json").write_text("[]")
+    elif damage == "record":
+        values = json.loads((tmp_path / "s/segmenter.json").read_text())
+        (tmp_path / "s/segmenter.json").write_text(json.dumps({**values, "provenance": ["mine"]}))
     elif damage == "weights":
         (tmp_path / "s/segmenter.safetensors").write_bytes(b"none")
     with pytest.raises(UserError, match="segmenter"):

@@ -131,7 +131,9 @@ def test_masks_are_never_replaced_by_what_is_drawn_for_them(adapter: Path, tee_s
     shutil.copy(tee_store, masks)
     link = tmp_path / "link.h5"
     link.symlink_to(masks)
-    for out in (masks, link):
+    twin = tmp_path / "twin.h5"
+    twin.hardlink_to(masks)
+    for out in (masks, link, twin):
         with pytest.raises(SystemExit):
             draw(adapter, masks, out)
     assert masks.read_bytes() == tee_store.read_bytes()
@@ -297,6 +299,8 @@ def test_what_does_not_fit_is_told_in_one_line_and_nothing_is_written(
         "--batch-size=x",
         "--sampler=euler",
         "--guidance=nan",
+        "--guidance=1e38",
+        "--threads=100000",
         "--seed=-1",
         f"--seed={10**20}",
     ],

@@ -149,6 +149,10 @@ def test_a_missing_shard_is_named_and_then_drawn(
     same(out, whole)
 
 
+def test_shards_that_nobody_has_are_not_counted(draw: Draw, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"{out}: shard 0/{10**12}, 1/{10**12}" in refused(lambda: draw(f"--merge={10**12}"), capsys)
+
+
 def test_a_shard_of_other_options_is_missing(draw: Draw, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw("--shard=0/2")
     draw("--shard=1/2", "--seed=1")

@@ -48,8 +48,9 @@ def main(words: list[str]) -> None:
 
     rules = Rules(options.quantile, options.allowed)
     loaded, store = load_segmenter(options.segmenter), EchoStore(options.store)
-    check_out(options.out, store)
-    filtered = choose(loaded, store, EchoStore(options.adaptation), rules, options.device)
+    adaptation = EchoStore(options.adaptation)
+    check_out(options.out, store, adaptation)
+    filtered = choose(loaded, store, adaptation, rules, options.device)
     command = shlex.join(["python", "-m", "tte_tee", "filter", *words])
     write_filtered(options.out, store, filtered, loaded, rules, command)
     Console().print(filter_table(filtered.to_json(), what_stays(store, filtered).to_dict("index")))

@@ -24,9 +24,13 @@ OF_A_PATIENT = ("annotated", "phantom", "segmenter")
 
 
 def seen_in(record: Any, key: str = SEEN) -> set[str]:
-    """Union of every ``seen`` (or other ``key``) in a record (plain JSON)."""
+    """Union of every ``seen`` (or other ``key``) in a record (plain JSON).
+
+    Raises:
+        UserError: one is no list.
+    """
     if isinstance(record, dict):
-        own = {str(name) for name in record.get(key, ())}
+        own = _names(record, key)
         return own.union(*(seen_in(value, key) for name, value in record.items() if name != key))
     if isinstance(record, list):
         return set[str]().union(*(seen_in(value, key) for value in record))
@@ -36,11 +40,19 @@ def seen_in(record: Any, key: str = SEEN) -> set[str]:
 def learnt_from(record: Any) -> set[str]:
     """Those of :func:`seen_in` from whom something was learnt: all but ``mask_seen``, wherever each of them stands."""
     if isinstance(record, dict):
-        own = {str(name) for name in record.get(SEEN, ())} - {str(name) for name in record.get(MASK_SEEN, ())}
+        own = _names(record, SEEN) - _names(record, MASK_SEEN)
         return own.union(*(learnt_from(value) for name, value in record.items() if name not in (SEEN, MASK_SEEN)))
     if isinstance(record, list):
         return set[str]().union(*(learnt_from(value) for value in record))
     return set()
+
+
+def _names(record: dict[str, Any], key: str) -> set[str]:
+    """The patients that a record lists; anything but a list may hide some, and is refused."""
+    names = record.get(key, [])
+    if not isinstance(names, list):
+        raise UserError(f"provenance: '{key}' is no list of patients ({names!r:.40}); make the artefact anew")
+    return {str(name) for name in names}
 
 
 def patients_of_masks(store: EchoStore, indices: Sequence[int] | np.ndarray) -> set[str]:

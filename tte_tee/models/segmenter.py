@@ -160,16 +160,14 @@ def load_segmenter(folder: str | Path) -> LoadedSegmenter:
         network = dict(values["network"])
         config = SegmenterConfig(network["network"], tuple(network["channels"]), network["dropout"])
         space = LabelSpace(values["label_space"]["name"], tuple(values["label_space"]["structures"]))
-        rows, columns = values["image_size"]
+        (rows, columns), record = values["image_size"], dict(values["provenance"])
         segmenter = Segmenter(config, space.structures)
         load_model(segmenter, str(folder / _WEIGHTS))
         if not all(torch.isfinite(weight).all() for weight in segmenter.state_dict().values()):
             raise ValueError("a weight is no finite number")
     except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
         raise UserError(f"{folder}: not a readable segmenter ({first_line(error)}); train one with 'fit'") from error
-    return LoadedSegmenter(
-        segmenter.eval(), space, (int(rows), int(columns)), values["provenance"], file_hash(folder / _WEIGHTS)
-    )
+    return LoadedSegmenter(segmenter.eval(), space, (int(rows), int(columns)), record, file_hash(folder / _WEIGHTS))
 
 
 def take_over(segmenter: Segmenter, other: LoadedSegmenter, folder: str) -> None:

@@ -78,24 +78,6 @@ def default_processes(device: str, threads: int, shard: Shard | None) -> int:
     return torch.cuda.device_count() if kind.type == "cuda" and kind.index is None else 1
 
 
-def device_kind(device: str, *, reach: bool) -> str:
-    """``cpu``, ``cuda`` and so on.
-
-    Args:
-        device: as torch names it.
-        reach: it must be there.
-
-    Raises:
-        UserError: saying what torch says of it.
-    """
-    try:
-        if reach:
-            torch.empty(1, device=device)
-        return torch.device(device).type
-    except (RuntimeError, AssertionError) as error:  # it knows no such device, or was built without it
-        raise UserError(f"--device {device}: {str(error).splitlines()[0]}") from error
-
-
 def device_of(device: str, rank: int, gpus: int) -> str:
     """The device of one process: ``cuda`` alone spreads them over the GPUs of a node, any other name stays."""
     return f"cuda:{rank % gpus}" if device == "cuda" else device

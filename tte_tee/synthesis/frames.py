@@ -63,6 +63,9 @@ def draw_frames(
 
     Returns:
         uint8 ``[B, H, W]`` on the CPU.
+
+    Raises:
+        UserError: the network gives what is no number.
     """
     with torch.no_grad():
         condition = encode_condition(maskr2(batch["mask"]), batch["sector"])
@@ -76,4 +79,9 @@ def draw_frames(
         steps=sampling.steps,
         guidance=sampling.guidance,
     )
+    if not frames.isfinite().all():
+        raise UserError(
+            f"sampling: with guidance {sampling.guidance:g} the network gives what is no number; "
+            "use less guidance, or weights that are whole"
+        )
     return frames[:, 0].add(1.0).mul(127.5).round().to(torch.uint8).cpu()

@@ -8,18 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from tte_tee.data.curate.card import write_card
+from tte_tee.data.curate.card import card_path, write_card
+from tte_tee.data.curate.copying import check_out
 from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN, patients_of_masks, seen_in
 from tte_tee.data.parts import Parts
-from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter, check_target
+from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
+from tte_tee.models.devices import named_device
 from tte_tee.models.folders import Adapter, load_adapter
 from tte_tee.synthesis.batches import (
     Drawing,
     cut,
     default_processes,
-    device_kind,
     draw_batches,
     drawn_frames,
     fingerprint,
@@ -27,6 +28,8 @@ from tte_tee.synthesis.batches import (
 from tte_tee.synthesis.frames import Sampling
 from tte_tee.synthesis.provenance import provenance
 from tte_tee.synthesis.shards import Shard, refuse_missing
+
+_MOST_THREADS = 1024  # a machine may have fewer cores than the one whose frames are drawn again
 
 
 def synthesize(
@@ -77,9 +80,10 @@ def synthesize(
             knows, or a shard to merge has not drawn all of its batches.
     """
     out, store = Path(out), EchoStore(masks)
-    if out.resolve() == store.path.resolve():
-        raise UserError(f"--out {out}: is the store of masks itself; give another name")
-    check_target(out)
+    check_out(out, store)
+    card_path(out)
+    if threads > _MOST_THREADS:
+        raise UserError(f"--threads {threads}: use {_MOST_THREADS} at most")
     loaded = load_adapter(adapter, base)
     _check_fit(loaded, store, Path(adapter))
     indices = usable_frames(store, split, image=False)
@@ -88,7 +92,7 @@ def synthesize(
         "samples_per_mask": samples_per_mask,
         "batch_size": batch_size,
         "threads": threads,
-        "device": device_kind(device, reach=not merge),
+        "device": named_device(device, reach=not merge).type,
     }
     record = {**_record(loaded, store, indices, sampling), "drawn": drawn}
     batches = cut(indices, samples_per_mask, batch_size)

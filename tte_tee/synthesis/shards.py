@@ -60,7 +60,7 @@ def refuse_missing(out: Path, parts: Parts, batches: int, count: int) -> None:
         UserError: naming the shards.
     """
     missing = [number for number in range(batches) if not parts.has(number)]
-    if late := [shard for shard in (Shard(n, count) for n in range(count)) if any(map(shard.has, missing))]:
+    if late := [Shard(n, count) for n in sorted({number % count for number in missing})]:
         names = ", ".join(map(str, late[:5])) + (f" and {len(late) - 5} more" if len(late) > 5 else "")
         raise UserError(
             f"{out}: shard {names}: {len(missing)} of {batches} batches are not drawn with these options; "

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.data.curate.copying import Part, copy_frames
-from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_in
+from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_by_learning_from, seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.metrics.cases import BOTH_EMPTY
@@ -23,6 +23,7 @@ from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.synthesis.provenance import provenance
 from tte_tee.tasks.copies.scores import COPY, coincidence_within, read_frames, score_copies, with_verdicts
+from tte_tee.tasks.copies.stores import refuse_other_training
 from tte_tee.tasks.judge import check_labels, find_in_store, score, true_frames
 from tte_tee.tasks.mask_fidelity import drawn_frames
 
@@ -59,11 +60,13 @@ class Filtered:
         verdicts: one of ``KEPT``, ``DISOBEDIENT``, ``COPIES`` for each frame, in order.
         dice: the least Dice that stays.
         copies: measure -> the threshold of likeness, or why there is none and the measure decides nothing.
+        seen: patients from whom the segmenter or a threshold learnt.
     """
 
     verdicts: np.ndarray
     dice: float
     copies: Mapping[str, Calibration | str]
+    seen: frozenset[str]
 
     @property
     def kept(self) -> np.ndarray:
@@ -90,14 +93,19 @@ def choose(
         device: where to compute.
 
     Raises:
-        UserError: stores and segmenter do not fit, the segmenter knows other patients, there is nothing to read a
-            threshold off, or no frame would stay.
+        UserError: stores and segmenter do not fit, the adapter learnt from another store, the segmenter knows
+            other patients, there is nothing to read a threshold off, or no frame would stay.
     """
     check_labels(loaded, synthetic)
     check_labels(loaded, adaptation)
     indices = drawn_frames(synthetic)
+    refuse_other_training(synthetic, adaptation)
     _check_judge(loaded, synthetic, adaptation)
     real = _frame_dice(adaptation, true_frames(adaptation, "val"), loaded, device)
+    if real.empty:
+        raise UserError(
+            f"{adaptation.path}: no structure in the masks of split 'val', nor found there: no Dice to expect"
+        )
     threshold = float(np.quantile(real.to_numpy(), rules.quantile))
     drawn = synthetic.table["key"].map(_frame_dice(synthetic, indices, loaded, device))
     training = read_frames(adaptation, true_frames(adaptation, "train"))
@@ -109,7 +117,9 @@ def choose(
             f"{synthetic.path}: no frame would stay: {(verdicts == DISOBEDIENT).sum()} of {len(indices)} are below "
             f"Dice {100 * threshold:.1f}, {(verdicts == COPIES).sum()} copy; adapt longer, or draw with more guidance"
         )
-    return Filtered(verdicts, threshold, thresholds)
+    return Filtered(
+        verdicts, threshold, thresholds, frozenset(seen_in(loaded.record) | seen_by_learning_from(adaptation))
+    )
 
 
 def write_filtered(
@@ -124,7 +134,7 @@ def write_filtered(
             "allowed": rules.allowed,
             **filtered.to_json(),
         },
-        SEEN: sorted(seen_in(loaded.record)),
+        SEEN: sorted(filtered.seen),
         BASE_SEEN: sorted(seen_in(synthetic.provenance, BASE_SEEN)),
     }
     copy_frames(out, [Part(synthetic, filtered.kept)], command=command, rule=rule)

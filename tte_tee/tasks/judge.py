@@ -20,6 +20,7 @@ from tte_tee.metrics.agreement import bland_altman
 from tte_tee.metrics.cases import BOTH_EMPTY, Pair
 from tte_tee.metrics.clinical import ClinicalMeasures, measure
 from tte_tee.metrics.segmentation import SegmentationResult, evaluate
+from tte_tee.models.devices import named_device
 from tte_tee.models.segmenter import LoadedSegmenter, as_input
 from tte_tee.synthesis.provenance import provenance
 
@@ -45,13 +46,16 @@ def find_masks(loaded: LoadedSegmenter, images: np.ndarray, sectors: np.ndarray,
 
     Returns:
         ids uint8 ``[B, H, W]``.
+
+    Raises:
+        UserError: there is no such device.
     """
-    rows, columns = loaded.image_size
+    place, (rows, columns) = named_device(device), loaded.image_size
     seen = [
         cv2.resize(i * s, (columns, rows), interpolation=cv2.INTER_AREA) for i, s in zip(images, sectors, strict=True)
     ]
     with torch.no_grad():
-        logits = loaded.segmenter.to(device)(as_input(np.stack(seen)).to(device))
+        logits = loaded.segmenter.to(place)(as_input(np.stack(seen)).to(place))
         if logits.shape[-2:] != images.shape[-2:]:
             logits = torch.nn.functional.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
         return logits.argmax(1).byte().cpu().numpy()

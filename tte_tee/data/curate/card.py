@@ -18,11 +18,12 @@ from tte_tee.data.curate.numbers import (
     structure_table,
     view_table,
 )
-from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_in
+from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN, seen_in
 from tte_tee.data.store import HELD_OUT, SCHEMA_VERSION, EchoStore
 from tte_tee.errors import UserError
 from tte_tee.files import write_whole
 
+_MARK = "Echo store, schema"
 _FEW = 10  # patients; fewer say little about hearts at large
 _FOLDERS = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s'\"/]+/)*")  # of an absolute path
 _ADAPTER = {"adapter": "hash", "method": "method", "base": "base_hash"}  # words of the card -> of the provenance
@@ -34,15 +35,29 @@ def write_card(store: Path) -> Path:
     Raises:
         UserError: something else has that name.
     """
-    path, text = store.with_suffix(".md"), card(count_store(EchoStore(store)))
-    title = text.partition("\n")[0]
-    if path.exists() and not (path.is_file() and path.read_bytes().startswith(title.encode())):
-        raise UserError(
-            f"{path}: is there and is no datasheet of {store.name}, which itself is written; "
-            f"'data card {store.name} --out OTHER.md' writes it elsewhere"
-        )
-    write_whole(path, text.encode())
+    path = card_path(store)
+    write_whole(path, card(count_store(EchoStore(store))).encode())
     return path
+
+
+def card_path(store: Path) -> Path:
+    """Where the datasheet of a store stands: NAME.md beside it, which nothing but its datasheet may be.
+
+    Raises:
+        UserError: something else has that name.
+    """
+    path = store.with_suffix(".md")
+    if path == store:
+        raise UserError(f"{store}: has the name of its own datasheet; give one such as {store.stem}.h5")
+    if path.exists() and not (path.is_file() and _is_datasheet(path.read_bytes(), store.name)):
+        raise UserError(
+            f"{path}: is there and is no datasheet of {store.name}; move it, or give the store another name"
+        )
+    return path
+
+
+def _is_datasheet(text: bytes, store: str) -> bool:
+    return text.startswith(f"# {store}\n".encode()) and _MARK.encode() in text
 
 
 def card(numbers: StoreNumbers) -> str:
@@ -71,7 +86,7 @@ def card(numbers: StoreNumbers) -> str:
         "## Distribution",
         f"Licence: {_plain(store.licence) or 'not stated; do not pass it on'}.",
         "## Maintenance",
-        f"Echo store, schema {SCHEMA_VERSION}. Content hash (SHA-256 over label space, columns and pixels):",
+        f"{_MARK} {SCHEMA_VERSION}. Content hash (SHA-256 over label space, columns and pixels):",
         f"`{store.content_hash}`",
         "`python -m tte_tee data verify` recomputes it and checks every invariant.",
     ]
@@ -196,7 +211,7 @@ def _uses(numbers: StoreNumbers) -> str:
 def _public(value: Any) -> Any:
     if isinstance(value, dict):
         return {
-            key: f"{len(item)} patients" if key in (SEEN, BASE_SEEN) else _public(item)
+            key: f"{len(item)} patients" if key in (SEEN, BASE_SEEN, MASK_SEEN) else _public(item)
             for key, item in value.items()
             if key != "time"
         }

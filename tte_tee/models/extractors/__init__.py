@@ -3,10 +3,8 @@
 from importlib import import_module
 from pathlib import Path
 
-import torch
-
 from tte_tee.errors import UserError
-from tte_tee.files import first_line
+from tte_tee.models.devices import named_device
 from tte_tee.models.extractors.extractor import Extractor
 
 __all__ = ["KINDS", "Extractor", "load_extractor"]
@@ -35,9 +33,6 @@ def load_extractor(word: str, device: str = "cpu") -> Extractor:
     kind, _, path = word.partition("=")
     if kind not in KINDS or not path:
         raise UserError(f"extractor '{word}': give KIND=PATH, where KIND is {', '.join(KINDS)}")
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch knows no such device, or was built without it
-        raise UserError(f"--device {device}: {first_line(error)}") from error
+    named_device(device)
     loaded: Extractor = import_module(f"{__name__}.{KINDS[kind]}").load(Path(path), device)
     return loaded

@@ -52,12 +52,7 @@ class AuditedStores:
             _check_origin(store, origins, what)
         if not len(self.training.indices(split="train")):
             raise UserError(f"{self.training.path}: no frame in split 'train'; give the store the adapter learnt from")
-        if _recorded(self.synthetic, "trained_on", "hash") and not self.verified():
-            names = ", ".join(sorted(_recorded(self.synthetic, "trained_on", "store")))
-            raise UserError(
-                f"{self.training.path}: the adapter behind {self.synthetic.path} learnt from another store "
-                f"({names}); give that one"
-            )
+        refuse_other_training(self.synthetic, self.training)
         table = self.held_out.table
         if kept := sorted(set(table["cohort"]) & set(HELD_OUT)):
             raise UserError(
@@ -79,6 +74,19 @@ class AuditedStores:
                 f"{control.path}: patient {strange[0]} has no frame in {self.held_out.path}; "
                 "draw control frames for the masks of that store"
             )
+
+
+def refuse_other_training(synthetic: EchoStore, training: EchoStore) -> None:
+    """Refuses a training store that is not the one the synthetic store records; one that records none is trusted.
+
+    Raises:
+        UserError: naming the store that is recorded.
+    """
+    if _recorded(synthetic, "trained_on", "hash") - {training.content_hash}:
+        names = ", ".join(sorted(_recorded(synthetic, "trained_on", "store")))
+        raise UserError(
+            f"{training.path}: the adapter behind {synthetic.path} learnt from another store ({names}); give that one"
+        )
 
 
 def _check_same_kind(store: EchoStore, other: EchoStore) -> None:
