@@ -58,7 +58,7 @@ def test_licences_are_named_once() -> None:
     ("infos", "options", "says"),
     [
         (frames("q"), {"space": LabelSpace("tee", ("LA", "LV", "RV", "RA"))}, "hold LA, LV, RV, RA, those of"),
-        (frames("q"), {"size": 8}, "b.h5: its frames are 8x8, those of"),
+        (frames("q"), {"size": 8}, "b.h5: frames are 8x8, those of"),
         (frames("p", 1), {}, "frame key p/0 stands in"),
         ([replace(INFO, key="x", split="test")], {}, "patient p stands in split train of"),
         ([replace(INFO, key="x", cohort="pool")], {}, "patient p stands in cohort none of"),

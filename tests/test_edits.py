@@ -275,6 +275,10 @@ def test_a_borrowed_sector_tells_of_its_patient(tmp_path: Path) -> None:
     assert edited.table["key"][0] == "p0/a~sector-of-o-0"
     assert (edited.table["sector_confidence"] == 0.75).all()
     np.testing.assert_array_equal(edited.frame(0)[2], sector)
+    before = other.read_bytes()
+    with pytest.raises(SystemExit):
+        edit(store, other, f"--sector=from={other}:0")
+    assert other.read_bytes() == before
 
 
 def test_what_vanishes_or_breaks_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

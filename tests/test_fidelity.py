@@ -296,7 +296,7 @@ def test_mistakes_give_one_line(
     (tmp_path / "file").write_text("")
     cases = [
         ((real, large, extractors), "pack them at one size"),
-        ((real, tte, extractors), "give one label space"),
+        ((real, tte, extractors), "give stores of one label space"),
         ((synthetic, synthetic, extractors), "--real takes acquired ones"),
         ((real, synthetic, ["vgg=x"]), "KIND is segmenter"),
         ((real, synthetic, extractors, "--split", "val"), "no frame in split 'val'"),

@@ -145,6 +145,7 @@ def test_the_command_writes_a_store(
     out = EchoStore(tmp_path / "out.h5")
     assert 0 < len(out) <= 12 and out.command.startswith("python -m tte_tee filter")
     assert f"{len(out)} of 12 frames left" in capsys.readouterr().out
+    assert (tmp_path / "out.md").read_text().startswith("# out.h5")
     for read in (others, adaptation.path):
         with pytest.raises(SystemExit):
             main(["filter", str(others), *map(str, words), str(read)])

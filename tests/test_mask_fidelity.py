@@ -87,3 +87,14 @@ def test_the_command_writes_scores_and_pictures(
     assert len(values["synthetic"]["cases"]) == 4 * 4
     assert (tmp_path / "o/cases_RV.png").is_file()
     assert "4 drawn frames" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("what", ["segmenter", "masks", "fidelity", "copies"])
+def test_a_file_in_the_place_of_the_folder_is_told_at_once(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "o").write_text("mine")
+    with pytest.raises(SystemExit):
+        main(["evaluate", what, "--out", str(tmp_path / "o")])
+    assert "is a file; name a folder" in capsys.readouterr().err
+    assert (tmp_path / "o").read_text() == "mine"

@@ -1,6 +1,7 @@
 """An argparse parser whose complaints are one line, and what it reads numbers with."""
 
 import argparse
+from pathlib import Path
 from typing import NoReturn, Self
 
 from tte_tee.errors import UserError
@@ -11,6 +12,13 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
     return int(text)
+
+
+def folder(text: str) -> Path:
+    """A folder to write into, there or not yet, as the ``type`` of an option."""
+    if Path(text).exists() and not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file; name a folder")
+    return Path(text)
 
 
 class Parser(argparse.ArgumentParser):

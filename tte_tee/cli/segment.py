@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser
+from tte_tee.cli.parser import Parser, folder
 from tte_tee.errors import UserError
 
 _TEXT = """Finds structures in frames: one picture (PNG), a folder of pictures, a DICOM file or an echo store.
@@ -26,7 +26,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("input", type=Path, metavar="INPUT", help="PNG, folder of PNGs, DICOM file or store")
     parser.add_argument("--segmenter", type=Path, required=True, metavar="DIR", help="folder that 'fit' left")
     parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write into")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to write into")
     options = parser.parse_args(words)
     if not options.input.exists():
         raise UserError(f"{options.input}: no such file or folder")

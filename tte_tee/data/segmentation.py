@@ -25,6 +25,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from tte_tee.anatomy import LabelSpace
+from tte_tee.data.alike import refuse_other_kind
 from tte_tee.data.augment import Augmentation
 from tte_tee.data.datamodule import Batch, Keyed, check_loading, frame_tensors, usable_frames, whole_run
 from tte_tee.data.leakage import BASE_SEEN, OF_A_PATIENT, refuse_seen, seen_in
@@ -140,16 +141,7 @@ class SegmentationDataModule(L.LightningDataModule):
 
     def _fitting(self, path: Path) -> EchoStore:
         store = EchoStore(path)
-        if store.label_space.structures != self.label_space.structures:
-            raise UserError(
-                f"{path}: masks hold {', '.join(store.label_space.structures)}, those of {self.path} "
-                f"{', '.join(self.label_space.structures)}; give stores of one label space"
-            )
-        if store.image_size != self.image_size:
-            raise UserError(
-                f"{path}: frames are {'x'.join(map(str, store.image_size))}, those of {self.path} "
-                f"{'x'.join(map(str, self.image_size))}; give stores of one size"
-            )
+        refuse_other_kind(self.store, store)
         return store
 
     def training_patients(self) -> list[str]:

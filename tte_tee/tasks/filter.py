@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tte_tee.data.curate.card import card_path, write_card
 from tte_tee.data.curate.copying import Part, copy_frames
 from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_by_learning_from, seen_in
 from tte_tee.data.store import EchoStore
@@ -125,7 +126,7 @@ def choose(
 def write_filtered(
     out: Path, synthetic: EchoStore, filtered: Filtered, loaded: LoadedSegmenter, rules: Rules, command: str
 ) -> None:
-    """Writes the frames that stay into a store whose provenance says how they were chosen, and who knew whom."""
+    """Writes the frames that stay into a store whose provenance says how they were chosen, and who knew whom, and its datasheet beside it."""
     rule = {
         **provenance(),
         "filter": {
@@ -137,7 +138,9 @@ def write_filtered(
         SEEN: sorted(filtered.seen),
         BASE_SEEN: sorted(seen_in(synthetic.provenance, BASE_SEEN)),
     }
+    card_path(out)
     copy_frames(out, [Part(synthetic, filtered.kept)], command=command, rule=rule)
+    write_card(out)
 
 
 def what_stays(synthetic: EchoStore, filtered: Filtered) -> pd.DataFrame:

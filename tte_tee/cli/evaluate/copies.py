@@ -4,7 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser
+from tte_tee.cli.parser import Parser, folder
 
 _TEXT = """Finds, for each synthetic frame, the training frame that it is likest to, and says whether that is a copy.
 
@@ -39,7 +39,7 @@ def main(words: list[str]) -> None:
         "--allowed", type=_share, default=0.01, metavar="SHARE", help="of false alarms per measure (default: 0.01)"
     )
     parser.add_argument("--device", default="cpu", help="where to compute features (default: cpu)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write into")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to write into")
     options = parser.parse_args(words)
 
     from rich.console import Console

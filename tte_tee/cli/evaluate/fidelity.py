@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser, positive
-from tte_tee.errors import UserError
+from tte_tee.cli.parser import Parser, folder, positive
 
 _TEXT = """Says how near a set of synthetic frames is to real frames, each number beside its floor and its ceiling.
 
@@ -56,10 +55,8 @@ def main(words: list[str]) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of every draw (default: 0)")
     parser.add_argument("--allow-seen", action="store_true", help="take real patients who were seen, and say so")
     parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write into")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to write into")
     given = parser.parse_args(words)
-    if given.out.exists() and not given.out.is_dir():
-        raise UserError(f"--out {given.out}: is a file; name a folder")
 
     from rich.console import Console
 

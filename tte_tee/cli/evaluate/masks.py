@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser
+from tte_tee.cli.parser import Parser, folder
 
 _TEXT = """Mask fidelity: Dice between the mask that a frame was drawn for and what a segmenter finds in it, for each
 structure, beside that segmenter's Dice on real frames. Far below: the generator does not obey its masks, and
@@ -31,7 +31,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--split", default="val", help="which of the real frames (default: val)")
     parser.add_argument("--cohort", help="which of the real frames (default: any)")
     parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write into")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to write into")
     options = parser.parse_args(words)
 
     from rich.console import Console

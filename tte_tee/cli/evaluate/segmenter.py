@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser
+from tte_tee.cli.parser import Parser, folder
 
 _TEXT = """Scores a segmenter on frames of a store whose masks are known.
 
@@ -30,7 +30,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--split", default="test", help="which of them (default: test)")
     parser.add_argument("--cohort", help="which of them (default: any)")
     parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder to write into")
+    parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to write into")
     options = parser.parse_args(words)
 
     from rich.console import Console

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from tte_tee.data.alike import refuse_other_kind
 from tte_tee.data.curate.copying import Part, check_out, copy_frames
 from tte_tee.data.store import EchoStore, check_table
 from tte_tee.errors import UserError
@@ -25,7 +26,7 @@ def merge_stores(paths: Sequence[Path], out: Path, *, command: str, progress: bo
     check_out(out, *stores)
     first = stores[0]
     for store in stores[1:]:
-        _check_alike(first, store)
+        refuse_other_kind(first, store)
     table = pd.concat([store.table.assign(store=str(store.path)) for store in stores], ignore_index=True)
     _refuse_twins(table)
     for column in ("split", "cohort"):
@@ -33,20 +34,6 @@ def merge_stores(paths: Sequence[Path], out: Path, *, command: str, progress: bo
     check_table(table, str(out))
     parts = [Part(store, store.indices()) for store in stores]
     copy_frames(out, parts, command=command, rule={"made_by": "merge"}, progress=progress)
-
-
-def _check_alike(first: EchoStore, other: EchoStore) -> None:
-    names = [", ".join(store.label_space.structures) for store in (first, other)]
-    if names[0] != names[1]:
-        raise UserError(
-            f"{other.path}: its masks hold {names[1]}, those of {first.path} hold {names[0]}; "
-            "stores to merge name the same structures in the same order"
-        )
-    sizes = ["x".join(map(str, store.image_size)) for store in (first, other)]
-    if sizes[0] != sizes[1]:
-        raise UserError(
-            f"{other.path}: its frames are {sizes[1]}, those of {first.path} are {sizes[0]}; pack them at one size"
-        )
 
 
 def _refuse_twins(table: pd.DataFrame) -> None:

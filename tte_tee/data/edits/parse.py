@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tte_tee.anatomy import VIEWS, LabelSpace
+from tte_tee.data.alike import refuse_other_size
 from tte_tee.data.edits.operations import (
     MaskFrame,
     dilate,
@@ -34,12 +35,14 @@ class Edit:
         apply: the edit.
         record: for the provenance; JSON.
         structure: that it is about, or empty.
+        reads: another store that it takes from, which must not be written over.
     """
 
     name: str
     apply: Callable[[MaskFrame], MaskFrame]
     record: Mapping[str, Any]
     structure: str = ""
+    reads: EchoStore | None = None
 
 
 def parse_edit(kind: str, text: str, store: EchoStore) -> Edit:
@@ -117,11 +120,7 @@ def _sector_of_another(text: str, value: str, store: EchoStore) -> Edit:
     other, index = EchoStore(path + _SUFFIX), int(number)
     if index >= len(other):
         raise UserError(f"--sector {text}: {other.path} has frames 0 to {len(other) - 1}")
-    if other.image_size != store.image_size:
-        raise UserError(
-            f"--sector {text}: frames are {'x'.join(map(str, other.image_size))}, those of {store.path} "
-            f"{'x'.join(map(str, store.image_size))}; give a store of the same size"
-        )
+    refuse_other_size(store, other)
     info, (_, _, sector) = other.info(index), other.frame(index)
     source = {
         "store": other.path.name,
@@ -133,6 +132,7 @@ def _sector_of_another(text: str, value: str, store: EchoStore) -> Edit:
         f"sector-of-{Path(path).name}-{index}",
         partial(take_sector, sector=sector, confidence=info.sector_confidence),
         {"edit": "sector", "from": source},
+        reads=other,
     )
 
 

@@ -76,7 +76,7 @@ def edit_masks(
     if not edits:
         raise UserError("no edit is asked for; 'masks edit --help' lists them")
     indices = usable_frames(store, split, image=False, plane=False)
-    check_out(Path(out), store)
+    check_out(Path(out), store, *(edit.reads for edit in edits if edit.reads))
     seen = patients_of_masks(store, indices) | seen_in(store.provenance) | seen_in([dict(e.record) for e in edits])
     provenance = {
         **(record or {}),

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tte_tee.data.alike import refuse_other_kind
 from tte_tee.data.leakage import learnt_from, refuse_seen, seen_by_learning_from
 from tte_tee.data.store import HELD_OUT, EchoStore
 from tte_tee.errors import UserError
@@ -43,7 +44,7 @@ class AuditedStores:
                 the adapter learnt from another store, or a held-out patient was seen or is for testing alone.
         """
         for store in (self.training, self.held_out, *([self.control] if self.control else [])):
-            _check_same_kind(self.synthetic, store)
+            refuse_other_kind(self.synthetic, store)
         for store, origins, what in (
             (self.synthetic, ("generated",), "synthetic"),
             (self.training, _REAL, "real"),
@@ -86,17 +87,6 @@ def refuse_other_training(synthetic: EchoStore, training: EchoStore) -> None:
         names = ", ".join(sorted(_recorded(synthetic, "trained_on", "store")))
         raise UserError(
             f"{training.path}: the adapter behind {synthetic.path} learnt from another store ({names}); give that one"
-        )
-
-
-def _check_same_kind(store: EchoStore, other: EchoStore) -> None:
-    sizes = ["x".join(map(str, s.image_size)) for s in (store, other)]
-    if sizes[0] != sizes[1]:
-        raise UserError(f"{other.path}: frames are {sizes[1]}, those of {store.path} {sizes[0]}; pack them at one size")
-    if store.label_space.structures != other.label_space.structures:
-        raise UserError(
-            f"{other.path}: masks hold {', '.join(other.label_space.structures)}, those of {store.path} "
-            f"{', '.join(store.label_space.structures)}; give stores of one label space"
         )
 
 

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from tte_tee.data.alike import refuse_other_labels, refuse_other_size
 from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.leakage import learnt_from, refuse_seen, seen_in
 from tte_tee.data.store import EchoStore
@@ -80,12 +81,9 @@ def other_set(store: EchoStore, real: FrameSet, *, same_labels: bool) -> FrameSe
     Raises:
         UserError: a frame has no image or mask, or the frames are of another size or label space.
     """
-    if store.image_size != real.store.image_size:
-        sizes = ["x".join(map(str, s.image_size)) for s in (store, real.store)]
-        raise UserError(f"{store.path}: frames are {sizes[0]}, the real ones {sizes[1]}; pack them at one size")
-    if same_labels and store.label_space.structures != real.store.label_space.structures:
-        spaces = [", ".join(s.label_space.structures) for s in (store, real.store)]
-        raise UserError(f"{store.path}: masks hold {spaces[0]}, the real ones {spaces[1]}; give one label space")
+    refuse_other_size(real.store, store)
+    if same_labels:
+        refuse_other_labels(real.store, store)
     return FrameSet(store, usable_frames(store, None, plane=False))
 
 
