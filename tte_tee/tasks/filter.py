@@ -126,7 +126,7 @@ def choose(
 def write_filtered(
     out: Path, synthetic: EchoStore, filtered: Filtered, loaded: LoadedSegmenter, rules: Rules, command: str
 ) -> None:
-    """Writes the frames that stay into a store whose provenance says how they were chosen, and who knew whom, and its datasheet beside it."""
+    """Writes the frames that stay, how they were chosen and who knew whom, and a datasheet beside the store."""
     rule = {
         **provenance(),
         "filter": {
