@@ -144,7 +144,7 @@ class Analysis:
             key: of :data:`SWEEPS`.
 
         Returns:
-            name of the series (its first arm's label) -> value -> arm.
+            name of the series, the settings its arms share -> value -> arm.
         """
         series: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
         for arm in self.cohort.arms:
@@ -152,7 +152,7 @@ class Analysis:
             if (value := _SETTING[key](cell)) is not None:
                 series[_otherwise(cell, key)].setdefault(float(value), arm)
         found = [dict(sorted(arms.items())) for arms in series.values() if len(arms) > 1]
-        return {self.cohort.label(next(iter(arms.values()))): arms for arms in found}
+        return {_series_name(self.cohort.first(next(iter(arms.values()))), key): arms for arms in found}
 
     @cached_property
     def comparable(self) -> tuple[str, ...]:
@@ -217,6 +217,19 @@ def _otherwise(cell: Cell, key: str) -> tuple[Any, ...]:
     kept += [cell.ratio] if key != "ratio" else []
     kept += [cell.record.get("patients")] if key != "patients" else []
     return (*kept, *(adapter.get("scope") or ()), None if synthesis else cell.arm.partition("-")[0])
+
+
+def _series_name(cell: Cell, key: str) -> str:
+    adapter, synthesis = cell.part("adapter"), cell.part("synthesis")
+    if not synthesis:
+        return cell.arm.partition("-")[0]
+    words = [str(adapter.get("config") or "no adapter"), f"{synthesis['masks']} masks"]
+    words += [f"rank {adapter['rank']}"] if key != "rank" and adapter.get("method") == "lora" else []
+    words += [f"1:{cell.ratio:g}"] if key != "ratio" else []
+    words += [f"{cell.record['patients']} patients"] if key != "patients" and "patients" in cell.record else []
+    words += ["learnable MaskR²"] if adapter.get("learnable") else []
+    words += [f"guidance {synthesis['guidance']:g}"] if synthesis.get("guidance") else []
+    return ", ".join([*words, *(["filtered"] if synthesis.get("filtered") else [])])
 
 
 def _fidelity(cell: Cell) -> dict[tuple[str, str, str], float]:

@@ -1,6 +1,7 @@
 """What was to be checked first and next, each answered by cells or "not yet computed"."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -75,9 +76,11 @@ def _size(analyses: Analyses) -> Answer:
                 rows.append((analysis.cohort.title, arm, *words, found.verdict if found else UNKNOWN))
     text = (
         f"{len(cells)} arms with LoRA train {low:,.0f} to {high:,.0f} parameters; {below} of them below 1 % of the "
-        f"network; {len(small)} are of the order of 10^5 (30,000 to 320,000)."
+        f"network; {len(small)} are of the order of 10^5 (30,000 to 320,000)"
     )
-    known = any(row[-1] != UNKNOWN for row in rows)
+    counts = Counter(row[-1] for row in rows)
+    text += f": {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}." if counts else "."
+    known = len(rows) > counts[UNKNOWN]
     table = Table("Adapters of the order of 10^5, points over the baseline", _HEADER, rows)
     return Answer(question, ANSWERED if known else UNKNOWN, text, [table] if rows else [])
 

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+import cv2
+import numpy as np
+
 from tte_tee.data.curate.card import markdown
 from tte_tee.data.curate.numbers import Table
 
-_KINDS = {b"\x89PNG": "image/png", b"<?xm": "image/svg+xml"}
+_KINDS = {b"RIFF": "image/webp", b"<?xm": "image/svg+xml"}
+_QUALITY = 85  # of 100; a gallery takes a fifth of its PNG
 _NUMBER = re.compile(r"^(?:[+\-−]?[\d.]|not estimable$|-$)")
 
 
@@ -19,7 +23,7 @@ class Picture:
 
     Attributes:
         caption: what it shows.
-        content: of a PNG or SVG file.
+        content: of a WebP or SVG file.
     """
 
     caption: str
@@ -45,9 +49,10 @@ class Section:
     level: int = 2
 
 
-def is_picture(content: bytes) -> bool:
-    """Whether a page can show the file."""
-    return content[:4] in _KINDS
+def compressed(content: bytes) -> bytes:
+    """A picture file as WebP, so that a page of many stays small; empty where it is no picture."""
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
+    return b"" if picture is None else cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1].tobytes()
 
 
 def to_markdown(title: str, sections: Iterable[Section]) -> str:

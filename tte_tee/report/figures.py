@@ -39,7 +39,7 @@ def dice_by_arm(analysis: Analysis, measure: str) -> bytes:
         baseline = analysis.means[analysis.choice.arm, measure].mean
         axes.axvline(baseline, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
     axes.set_yticks(range(len(arms)), arms)
-    axes.set_xlabel(f"Dice of {measure} (%); small: seeds, large: their mean, dashed: best baseline")
+    axes.set_xlabel(f"Dice of {measure} (%); small: seeds, large: mean, dashed: baseline", fontsize=9)
     _legend(figure, axes, analysis, arms)
     return _svg(figure)
 
@@ -61,7 +61,7 @@ def differences(analysis: Analysis, measure: str) -> bytes | None:
         axes.plot(found[arm].estimate, place, marker, color="white", markeredgecolor=colour, markersize=6)
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
     axes.set_yticks(range(len(arms)), arms)
-    axes.set_xlabel(f"Dice of {measure}: points over {analysis.choice.arm}, 95 % simultaneous intervals")
+    axes.set_xlabel(f"{measure}: points over {analysis.choice.arm}, simultaneous 95 %", fontsize=9)
     _legend(figure, axes, analysis, arms)
     return _svg(figure)
 
@@ -87,10 +87,13 @@ def sweep(analysis: Analysis, key: str, measure: str) -> bytes | None:
             capsize=3,
             label=name,
         )
+    baseline = analysis.means.get((analysis.choice.arm or "", measure))
+    if baseline and key != "patients":
+        axes.axhline(baseline.mean, color="0.6", linewidth=0.8, linestyle="--", zorder=0, label=analysis.choice.arm)
     axes.set_xscale("log", base=2)
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
-    axes.set_xlabel(SWEEPS[key])
+    axes.set_xlabel(SWEEPS[key], fontsize=9)
     axes.set_ylabel(f"Dice of {measure} (%), SD over seeds", fontsize=9)
     figure.legend(loc="outside upper left", fontsize=8, frameon=False)
     return _svg(figure)
@@ -108,11 +111,10 @@ def relation(analysis: Analysis, relation: Relation) -> bytes | None:
             axes.annotate(arm, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7)
     axes.margins(x=0.2)
     if relation.kind == "parameters":
-        axes.set_xscale("symlog", linthresh=1e3)
-    axes.set_xlabel(
-        f"{relation.measure} ({relation.better} is {'better' if relation.kind != 'parameters' else 'more'})"
-    )
-    axes.set_ylabel(f"Dice of {analysis.target} (%)")
+        axes.set_xscale("symlog", linthresh=1e4, linscale=0.5)
+    direction = "" if relation.kind == "parameters" else f" ({relation.better} is better)"
+    axes.set_xlabel(f"{relation.measure}{direction}", fontsize=9)
+    axes.set_ylabel(f"Dice of {analysis.target} (%)", fontsize=9)
     _legend(figure, axes, analysis, relation.points)
     return _svg(figure)
 

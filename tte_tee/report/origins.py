@@ -37,9 +37,9 @@ def _of_cohort(cohort: Cohort) -> list[str]:
     found = []
     if cohort.development:
         found.append(f"{cohort.title}: options were chosen on these patients; nothing here is a result.")
-    seeds = {arm: tuple(own) for arm, own in cohort.arms.items()}
-    if len(set(seeds.values())) > 1:
-        words = "; ".join(f"{arm}: {', '.join(map(str, own))}" for arm, own in seeds.items())
+    everything = {seed for own in cohort.arms.values() for seed in own}
+    if lacking := {arm: sorted(everything - set(own)) for arm, own in cohort.arms.items() if everything - set(own)}:
+        words = "; ".join(f"{arm} lacks {', '.join(map(str, seeds))}" for arm, seeds in lacking.items())
         found.append(f"{cohort.title}: arms have unequal seeds ({words}); differences are of the seeds that both have.")
     for arm, own in cohort.arms.items():
         if len({cell.setting for cell in own.values()}) > 1:
@@ -55,8 +55,10 @@ def origin_table(cohort: Cohort) -> Table:
     for cell in cohort.cells:
         record = cell.part("provenance")
         words = (str(record.get(name) or _UNKNOWN) for name in ("time", "key"))
-        rows.append((cell.arm, str(cell.seed), _commit(cell), *words, f"{without_folders(cell.name)}.json"))
-    return Table(f"Tested on store {cohort.store}", ("arm", "seed", "commit", "time", "key", "cell"), rows)
+        drawn = (cell.part("fidelity").get("stores") or {}).get("synthetic", {}).get("hash", "-")
+        rows.append((cell.arm, str(cell.seed), _commit(cell), *words, str(drawn)[:12], f"{cell.name}.json"))
+    header = ("arm", "seed", "commit", "time", "key", "store of drawn frames", "cell")
+    return Table(f"Cells tested on {cohort.store}", header, rows)
 
 
 def version_table(cells: Sequence[Cell]) -> Table:
@@ -70,14 +72,15 @@ def version_table(cells: Sequence[Cell]) -> Table:
 
 
 def store_table(cells: Sequence[Cell]) -> Table:
-    """Content hashes of every store that a number rests on."""
+    """Content hashes of the stores that cells share."""
     found: dict[tuple[str, ...], None] = {}
     for cell in cells:
         store = cell.record["store"]
         found["test", without_folders(str(store.get("name", _UNKNOWN))), store["hash"]] = None
         for role, other in (cell.part("fidelity").get("stores") or {}).items():
-            role = f"fidelity: {role}" + (f" of {cell.arm}, seed {cell.seed}" if role == "synthetic" else "")
-            found[role, without_folders(str(other.get("name", _UNKNOWN))), str(other.get("hash", _UNKNOWN))] = None
+            if role != "synthetic":
+                name, content = (str(other.get(key, _UNKNOWN)) for key in ("name", "hash"))
+                found[f"fidelity: {role}", without_folders(name), content] = None
     return Table("Stores", ("as", "name", "content hash"), list(found))
 
 

@@ -6,7 +6,7 @@ from tte_tee.data.curate.numbers import Table
 from tte_tee.report import answers, figures, origins, tables
 from tte_tee.report.analysis import SWEEPS, Analysis
 from tte_tee.report.compare import PRIMARY, RIGHT_HEART
-from tte_tee.report.document import Block, Note, Picture, Section, is_picture
+from tte_tee.report.document import Block, Note, Picture, Section, compressed
 
 TITLE = "Synthetic TEE: what it is worth"
 _GALLERIES = {"gallery.png": "drawn frames at fixed masks", "ssm.png": "masks of the shape model",
@@ -126,7 +126,8 @@ def _sweeps(analysis: Analysis) -> Iterator[Section]:
 
 def _use(analysis: Analysis) -> Iterator[Section]:
     """What the frames are like, and whether that says what they are worth."""
-    found = [table for table in (tables.fidelity_table(analysis), tables.mask_table(analysis)) if table]
+    masks = tables.mask_table(analysis)
+    found = [*tables.fidelity_tables(analysis), *([masks] if masks else [])]
     blocks: list[Block] = []
     if analysis.relations:
         blocks.append(
@@ -151,7 +152,7 @@ def _shown(kind: str, measure: str) -> bool:
 
 
 def _seen(analysis: Analysis) -> Iterator[Section]:
-    """Copies, worst cases and galleries: each arm's lowest seed, and so the same masks."""
+    """Copies, worst cases and galleries."""
     title = analysis.cohort.title
     table: Table | None = tables.copy_table(analysis)
     pairs = list(_pictures(analysis, _AUDIT))
@@ -165,11 +166,14 @@ def _seen(analysis: Analysis) -> Iterator[Section]:
 
 
 def _pictures(analysis: Analysis, names: dict[str, str]) -> Iterator[Block]:
+    """Pictures beside the cells, of the lowest seed that all arms have: that is, of the same masks."""
+    common = set.intersection(*map(set, analysis.cohort.arms.values()))
     for name, words in names.items():
         for arm in analysis.cohort.arms:
-            cell = analysis.cohort.first(arm)
+            seeds = analysis.cohort.arms[arm]
+            cell = seeds[min(common or seeds)]
             path = cell.pictures / name
             if path.is_file():
-                content = path.read_bytes()
+                content = compressed(path.read_bytes())
                 caption = f"{arm}, seed {cell.seed}: {words}"
-                yield Picture(caption, content) if is_picture(content) else Note(f"{caption}: the file is no picture.")
+                yield Picture(caption, content) if content else Note(f"{caption}: the file is no picture.")

@@ -57,14 +57,25 @@ def difference_table(analysis: Analysis) -> Table:
     for arm in analysis.cohort.arms:
         if arm != analysis.choice.arm:
             found = [analysis.comparisons.get((arm, measure)) for measure in analysis.measures]
-            verdict = f" ({own.verdict})" if (own := analysis.comparisons.get((arm, analysis.target))) else ""
             shared = {s for c in found if c for s in c.seeds}
-            rows.append((arm, _seeds(shared), *map(comparison_words, found), f"{analysis.target}{verdict}"))
+            rows.append((arm, _seeds(shared), *map(comparison_words, found), claims(analysis, arm)))
     return Table(
         f"Points over {analysis.choice.arm}, 95 % intervals that hold all at once, on the seeds that both have",
         ("arm", "seeds", *analysis.measures, "what may be claimed"),
         rows,
     )
+
+
+def claims(analysis: Analysis, arm: str) -> str:
+    """What the intervals of an arm let one say: ``gain of RV; loss of LA``."""
+    found = {m: c for m in analysis.measures if (c := analysis.comparisons.get((arm, m)))}
+    if all(comparison.interval is None for comparison in found.values()):
+        return UNKNOWN
+    words = []
+    for verdict in ("gain", "loss"):
+        if measures := [measure for measure, comparison in found.items() if comparison.verdict == verdict]:
+            words.append(f"{verdict} of {', '.join(measures)}")
+    return "; ".join(words) or "no difference shown"
 
 
 def comparison_words(comparison: Comparison | None) -> str:
@@ -84,11 +95,20 @@ def reasons(analysis: Analysis) -> list[str]:
 
 
 def paper_table(analysis: Analysis) -> Table:
-    """The published rows, each followed by our arms of the same scope and masks, mixed 1:1."""
+    """The published rows, each followed by our arms of the same scope and masks, mixed 1:1.
+
+    Ours know as many patients as the baseline does.
+    """
+    known = analysis.cohort.first(analysis.choice.arm).record.get("patients") if analysis.choice.arm else None
+    ours = {arm: cell for arm in analysis.cohort.arms if (cell := analysis.cohort.first(arm)).part("synthesis")}
     rows: list[Row] = []
     for row in paper.ROWS:
         rows.append(_published(row))
-        rows += [_ours(analysis, arm) for arm in analysis.cohort.arms if row.matches(analysis.cohort.first(arm))]
+        rows += [
+            _ours(analysis, arm)
+            for arm, cell in ours.items()
+            if row.matches(cell) and known in (None, cell.record.get("patients"))
+        ]
     rows.append(_published(paper.BASELINE))
     if arm := analysis.choice.arm:
         overall = (_percent(analysis, arm, name) for name in OVERALL)
@@ -147,17 +167,27 @@ def parameter_words(cell: Cell) -> str:
     return f"{adapter['trained']:,.0f} ({100 * adapter['share']:.2f} %)" if adapter else NOTHING
 
 
-def fidelity_table(analysis: Analysis) -> Table | None:
-    """Fidelity of each arm's frames, mean over seeds: measured, floor and ceiling."""
-    rows = []
+def fidelity_tables(analysis: Analysis) -> list[Table]:
+    """Fidelity of each arm's frames in each extractor's features, mean over seeds, under floor and ceiling."""
+    cells = list(analysis.cohort.cells)
+    groups = dict.fromkeys(row["group"] for cell in cells for row in _measured(cell))
+    return [_fidelity_table(analysis, cells, group) for group in groups]
+
+
+def _fidelity_table(analysis: Analysis, cells: list[Cell], group: str) -> Table:
+    own = [row for cell in cells for row in _measured(cell) if row["group"] == group]
+    measures = dict.fromkeys((row["measure"], row.get("better", "lower")) for row in own)
+    rows = [
+        (f"{role} (all arms)", NOTHING, *(_role([r for r in own if r["measure"] == m], role) for m, _ in measures))
+        for role in ("floor", "ceiling")
+    ]
     for arm, seeds in analysis.cohort.arms.items():
-        keys = dict.fromkeys((r["group"], r["measure"]) for c in seeds.values() for r in _measured(c))
-        for group, measure in keys:
-            own = [r for c in seeds.values() for r in _measured(c) if (r["group"], r["measure"]) == (group, measure)]
-            values = [_role(own, role) for role in ("synthetic", "floor", "ceiling")]
-            rows.append((arm, group, measure, own[0].get("better", "lower"), *values, str(len(own))))
-    header = ("arm", "in", "measure", "better", "synthetic", "floor", "ceiling", "seeds")
-    return Table("Fidelity: floor is real against real, ceiling what was asked for", header, rows) if rows else None
+        found = [row for cell in seeds.values() for row in _measured(cell) if row["group"] == group]
+        if found:
+            numbers = (_role([r for r in found if r["measure"] == m], "synthetic") for m, _ in measures)
+            rows.append((arm, _seeds(seed for seed, cell in seeds.items() if _measured(cell)), *numbers))
+    header = ("arm", "seeds", *(f"{measure} ({better} is better)" for measure, better in measures))
+    return Table(f"Fidelity in {group}: floor is real against other real patients", header, rows)
 
 
 def mask_table(analysis: Analysis) -> Table | None:

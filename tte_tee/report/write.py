@@ -15,6 +15,7 @@ from tte_tee.metrics.statistics import RESAMPLES
 from tte_tee.report import answers, origins
 from tte_tee.report.analysis import Analysis
 from tte_tee.report.cells import cohorts_of, read_cells
+from tte_tee.report.compare import RIGHT_HEART
 from tte_tee.report.document import Section, to_html, to_markdown
 from tte_tee.report.page import TITLE, sections
 
@@ -40,7 +41,7 @@ def write_report(folder: Path, out: Path, *, resamples: int = RESAMPLES) -> list
     """
     check_suffix(out, ".html")
     cells, notes = read_cells(folder)
-    analyses = [Analysis(cohort, resamples) for cohort in cohorts_of(cells)]
+    analyses = sorted((Analysis(cohort, resamples) for cohort in cohorts_of(cells)), key=_order)
     whole = sections(analyses, notes)
     record = to_json(analyses, notes, whole)
     contents = {
@@ -52,6 +53,11 @@ def write_report(folder: Path, out: Path, *, resamples: int = RESAMPLES) -> list
     for suffix, content in contents.items():
         write_whole(out.with_suffix(suffix), content.encode())
     return list(record["notes"])
+
+
+def _order(analysis: Analysis) -> tuple[bool, bool]:
+    """Results before development, and where the primary endpoint can be before the rest."""
+    return analysis.cohort.development, analysis.target != RIGHT_HEART
 
 
 def to_json(analyses: Sequence[Analysis], notes: Sequence[str], whole: Sequence[Section]) -> dict[str, Any]:
