@@ -100,7 +100,9 @@ def _held_out_format(analyses: Analyses) -> Answer:
         seen = f"Mask fidelity of adapters is known for one format only ({named})." if formats else ""
         return Answer(question, NOT_COMPUTED, seen or "No cell has an adapter and mask fidelity.")
     tables = [
-        table for analysis in dict.fromkeys(formats.values()) if (table := _titled(analysis, mask_table(analysis)))
+        table
+        for analysis in {a.cohort.title: a for a in formats.values()}.values()
+        if (table := _titled(analysis, mask_table(analysis)))
     ]
     text = f"Formats drawn for and read back by a segmenter of other patients: {named}."
     return Answer(question, ANSWERED, text, tables)

@@ -112,6 +112,7 @@ def relation(analysis: Analysis, relation: Relation) -> bytes | None:
     axes.margins(x=0.2)
     if relation.kind == "parameters":
         axes.set_xscale("symlog", linthresh=1e4, linscale=0.5)
+        axes.set_xlim(left=-3e3)
     direction = "" if relation.kind == "parameters" else f" ({relation.better} is better)"
     axes.set_xlabel(f"{relation.measure}{direction}", fontsize=9)
     axes.set_ylabel(f"Dice of {analysis.target} (%)", fontsize=9)

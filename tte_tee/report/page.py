@@ -117,9 +117,8 @@ def _sweeps(analysis: Analysis) -> Iterator[Section]:
     blocks: list[Block] = []
     for key, words in SWEEPS.items():
         if plot := figures.sweep(analysis, key, analysis.target):
-            blocks.append(
-                Picture(f"Dice of {analysis.target} against {words}; arms of a line differ in it alone", plot)
-            )
+            caption = f"Dice of {analysis.target} against {words}: arms of a line differ in it alone"
+            blocks.append(Picture(f"{caption}; means over each arm's own seeds", plot))
     if blocks:
         yield Section(f"By rank, ratio and number of patients: {analysis.cohort.title}", blocks, 3)
 
