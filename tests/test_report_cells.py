@@ -41,11 +41,14 @@ def _broken(record):
         "schema": {**record, "schema": 2},
         "seed": {**record, "seed": "0"},
         "study": {name: value for name, value in record.items() if name != "study"},
-        "structures": {**record, "segmentation": {"summary": {"structures": {}}, "patients": {}}},
-        "Dice": {**record, "segmentation": _with_dice(record, 1.2)},
-        "number between": {**record, "segmentation": _with_dice(record, math.nan)},
+        "structures is empty": {**record, "segmentation": {"summary": {"structures": {}}, "patients": {}}},
+        "dice is 1.2": {**record, "segmentation": _with_dice(record, 1.2)},
+        "dice is nan": {**record, "segmentation": _with_dice(record, math.nan)},
         "trained": {**record, "adapter": {"config": "lora_mlp"}},
         "ratio": {**record, "synthesis": {"masks": "ssm", "ratio": -1}},
+        "fidelity.rows[0].group": {**record, "fidelity": {"rows": [{"measure": "KID"}]}},
+        "copies.rates": {**record, "copies": {"rates": [], "thresholds": {}}},
+        "adapter is a str": {**record, "adapter": "lora"},
         "no cell": {"seed": 1},
     }
 

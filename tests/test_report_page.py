@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import cells as made
@@ -10,9 +12,11 @@ import cv2
 import numpy as np
 import pytest
 
+from tte_tee.errors import UserError
 from tte_tee.metrics.statistics import paired_differences, paired_interval
 from tte_tee.report import figures, paper
-from tte_tee.report.cells import Cell
+from tte_tee.report.analysis import Analysis
+from tte_tee.report.cells import Cell, cohorts_of, read_cells
 from tte_tee.report.write import write_report
 
 VOID = {"meta", "img"}
@@ -254,3 +258,35 @@ def test_one_arm_without_a_baseline_gives_a_page(tmp_path):
     made.write(tmp_path / "cells", made.cell("lora_mlp-ssm-1to1", 0, 0))
     page, _ = report(tmp_path / "cells", tmp_path)
     assert "No differences: no real-only baseline" in page.text
+
+
+def test_what_stands_beside_a_new_page_is_not_replaced(folder, tmp_path):
+    (tmp_path / "r.md").write_text("mine")
+    with pytest.raises(UserError, match=r"r\.md: is there"):
+        write_report(folder, tmp_path / "r.html", resamples=500)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cells", "r.md"]
+
+
+def test_a_report_of_an_earlier_day_is_replaced(folder, tmp_path):
+    report(folder, tmp_path)
+    (folder / "phantom" / "seg_real_seed3.json").unlink()
+    page, _ = report(folder, tmp_path)
+    assert "15 cells" in page.text
+    assert "15 cells" in (tmp_path / "r.md").read_text()
+
+
+def test_plots_are_of_the_cells_and_of_nothing_else(folder):
+    def drawn():
+        (cohort,) = cohorts_of(read_cells(folder)[0])
+        analysis = Analysis(cohort, 500)
+        return [figures.dice_by_arm(analysis, "RV"), figures.differences(analysis, "RV")]
+
+    before = drawn()
+    assert drawn() == before
+    made.write(folder, made.cell("lora_mlp-ssm-1to1", 0, 0.1))
+    assert all(new != old for new, old in zip(drawn(), before, strict=True))
+
+
+def test_the_report_needs_no_torch():
+    code = "import sys, tte_tee.report.write; assert not {'torch', 'matplotlib.pyplot'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

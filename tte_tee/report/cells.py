@@ -10,14 +10,11 @@ from typing import Any
 
 from tte_tee.errors import UserError
 from tte_tee.files import first_line
+from tte_tee.report.shape import SCHEMA, misfit
 
-SCHEMA = 1
 DEVELOPMENT = ("val", "pool")
 """What options were chosen on: numbers from it are no result."""
 
-_WORDS = ("study", "arm", "tested_on")
-_PARTS = ("adapter", "synthesis", "validation", "mask_fidelity", "fidelity", "copies", "provenance")
-_NUMBERS = {"adapter": ("trained", "share")}
 Json = Mapping[str, Any]
 
 
@@ -141,7 +138,7 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
             continue  # temporary
         try:
             record = json.loads(path.read_text())
-            trouble = _trouble(record)
+            trouble = misfit(record)
         except (OSError, ValueError) as error:
             trouble = f"cannot be read: {first_line(error)}"
         if trouble:
@@ -174,57 +171,3 @@ def cohorts_of(cells: Sequence[Cell]) -> list[Cohort]:
         Cohort(*key, {arm: dict(sorted(seeds.items())) for arm, seeds in sorted(arms.items())})
         for key, arms in sorted(groups.items())
     ]
-
-
-def _trouble(record: Any) -> str | None:
-    """Why a record is no cell."""
-    if not isinstance(record, dict) or "arm" not in record:
-        return "no cell"
-    if record.get("schema") != SCHEMA:
-        return f"schema {record.get('schema')}; this report reads {SCHEMA}"
-    lacking = [word for word in _WORDS if not isinstance(record.get(word), str)]
-    lacking += ["seed"] if type(record.get("seed")) is not int else []
-    lacking += [part for part in _PARTS if not isinstance(record.get(part) or {}, dict)]
-    lacking += ["store.hash"] if not isinstance(_at(record, "store", "hash"), str) else []
-    if lacking:
-        return f"{', '.join(lacking)} missing or of another kind"
-    for part, names in _NUMBERS.items():
-        if record.get(part) and not all(_is_number(record[part].get(name)) for name in names):
-            return f"{part}: {' and '.join(names)} are numbers"
-    return _synthesis_trouble(record.get("synthesis")) or _score_trouble(record)
-
-
-def _synthesis_trouble(synthesis: Json | None) -> str | None:
-    if not synthesis:
-        return None
-    try:
-        ratio = float(math.inf if synthesis.get("ratio") is None else synthesis["ratio"])
-    except (TypeError, ValueError):
-        ratio = math.nan
-    good = isinstance(synthesis.get("masks"), str) and ratio > 0
-    return None if good else "synthesis: masks is a word and ratio a positive number (null: synthetic alone)"
-
-
-def _score_trouble(record: Json) -> str | None:
-    structures, patients = _at(record, "segmentation", "summary", "structures"), _at(record, "segmentation", "patients")
-    if not isinstance(structures, dict) or not structures or not isinstance(patients, dict) or not patients:
-        return "segmentation without structures or patients"
-    for patient, scores in patients.items():
-        own = _at(scores, "structures")
-        if not isinstance(own, dict):
-            return f"segmentation: patient {patient} has no structures"
-        values = [_at(score, "dice") for score in own.values()]
-        values += [v for name in ("global_dice", "class_weighted_dice") if (v := scores.get(name)) is not None]
-        if not all(_is_number(value) and 0 <= value <= 1 for value in values):
-            return f"segmentation: a Dice of patient {patient} is no number between 0 and 1"
-    return None
-
-
-def _at(record: Any, *keys: str) -> Any:
-    for key in keys:
-        record = record.get(key) if isinstance(record, dict) else None
-    return record
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

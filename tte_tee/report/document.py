@@ -14,7 +14,7 @@ from tte_tee.data.curate.numbers import Table
 
 _KINDS = {b"RIFF": "image/webp", b"<?xm": "image/svg+xml"}
 _QUALITY = 85  # of 100; a gallery takes a fifth of its PNG
-_NUMBER = re.compile(r"^(?:[+\-−]?[\d.]|not estimable$|-$)")
+_NUMBER = re.compile(r"[+-]?\.?\d[\d.,:]*~?(?: [(\[].*| M .*)?|not estimable|-")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _table(table: Table) -> str:
 
 def _cell(words: str) -> str:
     """Numbers to the right; an interval keeps to one line."""
-    return f'<td class="n">{escape(words)}</td>' if _NUMBER.match(words) else f"<td>{escape(words)}</td>"
+    return f'<td class="n">{escape(words)}</td>' if _NUMBER.fullmatch(words) else f"<td>{escape(words)}</td>"
 
 
 _STYLE = """\
@@ -143,7 +143,10 @@ th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bot
 th { border-bottom: 2px solid #555; vertical-align: bottom; }
 td { min-width: 3.5rem; }
 td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
+tr { background: #fff; }
 tbody tr:nth-child(even) { background: #f6f8fa; }
+th:first-child, td:first-child { position: sticky; left: 0; background: inherit; }
+td:first-child { white-space: nowrap; }
 .figures { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; }
 figure { margin: .5rem 0; flex: 1 1 30rem; min-width: 0; max-width: 100%; }
 figure.plot { max-width: 40rem; }
@@ -157,6 +160,7 @@ figcaption { font-size: .875rem; color: #444; }
   th, td { padding: .25rem .4rem; }
   figure { flex-basis: 100%; }
 }
+@page { size: A4 landscape; margin: 12mm; }
 @media print {
   body { font-size: 9pt; max-width: none; padding: 0; }
   nav { display: none; }
@@ -165,7 +169,8 @@ figcaption { font-size: .875rem; color: #444; }
   thead { display: table-header-group; }
   .wide { overflow: visible; }
   table { font-size: 7.5pt; }
-  td.n { white-space: normal; }
+  td, td.n { white-space: normal; overflow-wrap: anywhere; }
+  th:first-child, td:first-child { position: static; }
   figure.plot img { min-width: 0; }
   .note, tbody tr:nth-child(even) { print-color-adjust: exact; }
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import tte_tee
 from tte_tee.data.curate.numbers import Table
+from tte_tee.errors import UserError
 from tte_tee.files import check_suffix, without_folders, write_whole
 from tte_tee.metrics.statistics import RESAMPLES
 from tte_tee.report import answers, origins
@@ -37,22 +38,30 @@ def write_report(folder: Path, out: Path, *, resamples: int = RESAMPLES) -> list
         what a reader must know: files that were left out, and warnings.
 
     Raises:
-        UserError: there is no cell, two are of one arm and seed, or the page cannot be written.
+        UserError: there is no cell, two are of one arm and seed, a name is taken, or the page cannot be written.
     """
     check_suffix(out, ".html")
+    _check_beside(out)
     cells, notes = read_cells(folder)
     analyses = sorted((Analysis(cohort, resamples) for cohort in cohorts_of(cells)), key=_order)
     whole = sections(analyses, notes)
     record = to_json(analyses, notes, whole)
     contents = {
+        ".html": to_html(TITLE, whole),
         ".md": to_markdown(TITLE, whole),
         ".csv": _csv(analyses),
         ".json": json.dumps(record, indent=1, allow_nan=False) + "\n",
-        ".html": to_html(TITLE, whole),
     }
     for suffix, content in contents.items():
         write_whole(out.with_suffix(suffix), content.encode())
     return list(record["notes"])
+
+
+def _check_beside(out: Path) -> None:
+    """What stands beside a page that is not there yet is no report's, and stays."""
+    taken = [out.with_suffix(suffix) for suffix in (".md", ".csv", ".json") if out.with_suffix(suffix).exists()]
+    if taken and not out.exists():
+        raise UserError(f"{taken[0]}: is there and would be replaced; give the page another name than {out.name}")
 
 
 def _order(analysis: Analysis) -> tuple[bool, bool]:
