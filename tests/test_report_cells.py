@@ -66,8 +66,16 @@ def test_a_file_that_is_no_cell_is_left_out_and_said(tmp_path, said):
     (tmp_path / "lora_broken_seed3.json").write_text(json.dumps(_broken(record)[said]))
     cells, (note,) = read_cells(tmp_path)
     assert len(cells) == 4
-    assert note.startswith("lora_broken_seed3.json is left out: ")
+    assert note.startswith("lora_broken_seed3.json left out: ")
     assert said in note
+
+
+def test_files_that_are_none_for_one_reason_are_one_line(tmp_path):
+    made.study(tmp_path, 1)
+    for seed in range(3):
+        (tmp_path / f"old_seed{seed}.json").write_text(json.dumps({"arm": "old", "seed": seed}))
+    _, notes = read_cells(tmp_path)
+    assert notes == ["old_seed0.json and 2 more left out: schema None; this report reads 1"]
 
 
 def test_a_truncated_file_is_left_out_and_the_page_says_so(tmp_path, capsys):
@@ -75,7 +83,7 @@ def test_a_truncated_file_is_left_out_and_the_page_says_so(tmp_path, capsys):
     path = made.write(tmp_path, made.cell("seg_real", 1, 0))
     path.write_text(path.read_text()[:100])
     main(["report", str(tmp_path), "--out", str(tmp_path / "r.html")])
-    said = "phantom/seg_real_seed1.json is left out: cannot be read"
+    said = "phantom/seg_real_seed1.json left out: cannot be read"
     assert said in capsys.readouterr().err
     assert said in (tmp_path / "r.html").read_text()
 

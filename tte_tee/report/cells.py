@@ -124,14 +124,15 @@ class Cohort:
 
 
 def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
-    """All cells below a folder, and a line about each ``*_seed*.json`` that is none.
+    """All cells below a folder, and a line about the ``*_seed*.json`` that are none.
 
     Raises:
-        UserError: there is no cell, or two are of one arm, seed and cohort.
+        UserError: there is no cell.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give one that holds cells (STUDY/ARM_seedN.json)")
-    cells, notes = [], []
+    cells: list[Cell] = []
+    left_out: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("*_seed*.json")):
         name = path.relative_to(folder).with_suffix("")
         if any(part.startswith(".") for part in name.parts):
@@ -142,11 +143,15 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
         except (OSError, ValueError) as error:
             trouble = f"cannot be read: {first_line(error)}"
         if trouble:
-            notes.append(f"{name.as_posix()}.json is left out: {trouble}")
+            left_out.setdefault(trouble, []).append(f"{name.as_posix()}.json")
         else:
             cells.append(Cell(name.as_posix(), path.with_suffix(""), record))
+    notes = [
+        f"{files[0]}{f' and {len(files) - 1} more' if files[1:] else ''} left out: {trouble}"
+        for trouble, files in left_out.items()
+    ]
     if not cells:
-        more = f" ({len(notes)} files are none; {notes[0]})" if notes else ""
+        more = f" ({notes[0]})" if notes else ""
         raise UserError(f"{folder}: holds no cell{more}; cells are called ARM_seedN.json, with schema {SCHEMA}")
     return cells, notes
 

@@ -1,7 +1,7 @@
 """What a cell looks like: the parts that the report reads, and where a record departs from it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,7 @@ _SHARE = Number(0, 1)
 _DICE = {"dice": Maybe(_SHARE)}
 _ROLE = Maybe({"mean": Maybe(Number())})
 _STORE = {"name": _WORD, "hash": str}
-_RATE = Maybe({name: Maybe(_SHARE) for name in ("share", "low", "high")})
+_RATE = {"not_estimable": str}, dict.fromkeys(("share", "low", "high"), _SHARE)
 _SIDE = {"summary": {"structures": Each(_DICE)}}
 _SYNTHESIS = {
     "masks": str,
@@ -75,8 +75,8 @@ _FIDELITY = {
     "stores": Maybe(Each(_STORE)),
 }
 _COPIES = {
-    "rates": Each(Each(Maybe((Number(0), _RATE)))),
-    "thresholds": Each({"false_alarms": _RATE}),
+    "rates": Each(Each((Number(0), *_RATE))),
+    "thresholds": Each({"false_alarms": Maybe(_RATE)}),
 }
 _CELL = {
     "study": str,
@@ -124,11 +124,13 @@ def _misfit(value: Any, shape: Any, where: str) -> str | None:
     if isinstance(shape, Number):
         return _no_number(value, shape, where)
     if isinstance(shape, list):
-        return _first(((item, shape[0], f"{where}[{n}]") for n, item in enumerate(value)), value, list, where)
+        parts = ((item, shape[0], f"{where}[{n}]") for n, item in _items(value))
+        return _first(parts, value, list, where)
     if isinstance(shape, Each):
         if isinstance(value, dict) and len(value) < shape.least:
             return f"{where} is empty"
-        return _first(((item, shape.shape, f"{where}.{name}") for name, item in _items(value)), value, dict, where)
+        parts = ((item, shape.shape, f"{where}.{name}") for name, item in _items(value))
+        return _first(parts, value, dict, where)
     if isinstance(shape, dict):
         parts = ((value.get(name), own, f"{where}.{name}".lstrip(".")) for name, own in shape.items())
         return _first(parts, value, dict, where)
@@ -137,15 +139,15 @@ def _misfit(value: Any, shape: Any, where: str) -> str | None:
     return None
 
 
-def _first(parts: Any, value: Any, kind: type, where: str) -> str | None:
+def _first(parts: Iterable[tuple[Any, Any, str]], value: Any, kind: type, where: str) -> str | None:
     """The first misfit of a container's parts, or that it is no such container."""
     if not isinstance(value, kind):
         return f"{where} is {_shown(value)}"
     return next((found for part in parts if (found := _misfit(*part))), None)
 
 
-def _items(value: Any) -> Any:
-    return value.items() if isinstance(value, dict) else ()
+def _items(value: Any) -> Iterable[tuple[Any, Any]]:
+    return value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
 
 
 def _no_number(value: Any, shape: Number, where: str) -> str | None:
