@@ -15,12 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from tte_tee.metrics.statistics import paired_differences, simultaneous_intervals
-
-Values = dict[str, float]
+from tte_tee.report.compare import compare, measures_of, patient_dice
 
 
-def runs_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
+def runs_of(folder: Path) -> dict[str, dict[int, dict[str, Any]]]:
     """Arm -> its runs by seed; every arm must have the same seeds, tested on the same patients."""
     arms: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
     for path in sorted(folder.glob("*_seed*.json")):
@@ -31,17 +29,7 @@ def runs_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
         raise SystemExit(f"{folder}: arms differ in their seeds: {seeds}")
     if len({run["store"]["hash"] for runs in arms.values() for run in runs.values()}) > 1:
         raise SystemExit(f"{folder}: runs were scored on different stores")
-    return {arm: [runs[seed] for seed in sorted(runs)] for arm, runs in arms.items()}
-
-
-def dice(run: dict[str, Any], structures: tuple[str, ...]) -> Values:
-    """Percent by patient: mean over those of the structures that the patient has; absent without any."""
-    values = {}
-    for patient, scores in run["patients"].items():
-        own = [scores["structures"][s]["dice"] for s in structures if s in scores["structures"]]
-        if len(own) == len(structures):
-            values[patient] = 100 * float(np.mean(own))
-    return values
+    return {arm: dict(sorted(runs.items())) for arm, runs in arms.items()}
 
 
 def main() -> None:
@@ -52,44 +40,42 @@ def main() -> None:
     parser.add_argument("--level", type=float, default=0.95)
     options = parser.parse_args()
     arms = runs_of(options.folder)
-    names = tuple(arms[options.baseline][0]["summary"]["structures"])
-    groups = {name: (name,) for name in names}
-    if {"RV", "RA"} <= set(names):
-        groups["RV and RA"] = ("RV", "RA")
-    values = {arm: {g: [dice(run, s) for run in runs] for g, s in groups.items()} for arm, runs in arms.items()}
-
-    differences = {}
-    patients = sorted({p for run in arms[options.baseline] for p in run["patients"]})
-    for arm in arms:
-        for group in groups:
-            if arm != options.baseline:
-                rows, columns = paired_differences(values[arm][group], values[options.baseline][group])
-                full = np.full((len(rows), len(patients)), np.nan)
-                full[:, [patients.index(p) for p in columns]] = rows
-                differences[f"{arm}: {group}"] = full
-    intervals = simultaneous_intervals(differences, level=options.level)
+    first = next(iter(arms[options.baseline].values()))
+    groups = measures_of(tuple(first["summary"]["structures"]))
+    values = {
+        arm: {
+            name: {seed: patient_dice(run["patients"], group) for seed, run in runs.items()}
+            for name, group in groups.items()
+        }
+        for arm, runs in arms.items()
+    }
+    found = compare(values, options.baseline, level=options.level)
 
     print("| arm |", " | ".join(groups), "| global | class-weighted |")
     print("|---|" + "---|" * (len(groups) + 2))
     for arm, runs in arms.items():
         cells = []
         for group in groups:
-            by_seed = [float(np.mean(list(of_seed.values()))) for of_seed in values[arm][group]]
+            by_seed = [float(np.mean(list(of_seed.values()))) for of_seed in values[arm][group].values()]
             cell = f"{np.mean(by_seed):.1f} ({np.std(by_seed, ddof=1):.1f})"
-            if arm != options.baseline:
-                found = intervals[f"{arm}: {group}"]
-                cell += f"; {found.estimate:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
+            if arm != options.baseline and (interval := found[arm, group].interval):
+                cell += f"; {interval.estimate:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]"
             cells.append(cell)
         over = [
-            100 * float(np.mean([run["summary"][k] for run in runs])) for k in ("global_dice", "class_weighted_dice")
+            100 * float(np.mean([run["summary"][k] for run in runs.values()]))
+            for k in ("global_dice", "class_weighted_dice")
         ]
         print(f"| `{arm}` |", " | ".join(cells), "|", " | ".join(f"{value:.1f}" for value in over), "|")
     record = {
         "baseline": options.baseline,
         "level": options.level,
-        "seeds": [run["seed"] for run in arms[options.baseline]],
-        "patients": len(patients),
-        "intervals": {name: interval.to_json() for name, interval in intervals.items()},
+        "seeds": list(arms[options.baseline]),
+        "patients": len({p for run in arms[options.baseline].values() for p in run["patients"]}),
+        "intervals": {
+            f"{arm}: {group}": comparison.interval.to_json()
+            for (arm, group), comparison in found.items()
+            if comparison.interval
+        },
     }
     (options.folder / "comparison.json").write_text(json.dumps(record, indent=1) + "\n")
 

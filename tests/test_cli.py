@@ -13,7 +13,16 @@ from tte_tee import cli
 from tte_tee.cli import main
 from tte_tee.errors import UserError
 
-COMMANDS = ("data pack", "data phantom", "masks fit", "masks sample", "masks edit", *cli.TRAINING, "synthesize")
+COMMANDS = (
+    "data pack",
+    "data phantom",
+    "masks fit",
+    "masks sample",
+    "masks edit",
+    *cli.TRAINING,
+    "synthesize",
+    "report",
+)
 LIGHT = ["--help", "-h", "--version"]
 
 
@@ -24,6 +33,7 @@ LIGHT = ["--help", "-h", "--version"]
         ["data", "--help"],
         ["masks", "--help"],
         ["synthesize", "--help"],
+        ["report", "--help"],
         ["evaluate", "--help"],
         ["evaluate", "fidelity", "--help"],
     ],

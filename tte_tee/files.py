@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tte_tee.errors import UserError
+
+_FOLDERS = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s'\"/]+/)*")  # of an absolute path
 
 
 @contextmanager
@@ -98,6 +101,11 @@ def file_hash(path: Path) -> str:
 def first_line(error: BaseException) -> str:
     """What an error says, in one line."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def without_folders(text: str) -> str:
+    """The text with the last name alone of every absolute path: a machine's folders are nobody's business."""
+    return _FOLDERS.sub("", text)
 
 
 def _open_to_group(folder: Path) -> None:

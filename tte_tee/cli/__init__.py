@@ -49,6 +49,7 @@ evidence
   evaluate masks      does a segmenter of other patients find the masks that frames were drawn for?
   evaluate fidelity   how near synthetic frames are to real ones, between floor and ceiling
   evaluate copies     how near each synthetic frame is to those the adapter learnt from
+  report              all results of a folder on one page, with intervals
 
 examples
   python -m tte_tee fit --config lightning_configs/lora_mlp.yaml
@@ -67,6 +68,7 @@ COMMANDS = {
     "segment": "segment:main",
     "synthesize": "synthesize:main",
     "filter": "filter:main",
+    "report": "report:main",
 }
 """Command -> module of this package and the function that runs it; imported when it is asked for."""
 

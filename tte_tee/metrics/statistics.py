@@ -191,6 +191,15 @@ def paired_differences(
     return np.array(rows, float).reshape(len(arm), len(patients)), patients
 
 
+def refusal(differences: np.ndarray | Sequence[Sequence[float]]) -> str | None:
+    """Why differences ``[seeds, patients]`` of shared patients give no interval, in one line; None where they do."""
+    try:
+        _cells(differences, "shared", "differences", MINIMUM_PATIENTS, MINIMUM_SEEDS)
+    except UserError as error:
+        return str(error).removeprefix("differences: ")
+    return None
+
+
 def _check_draws(level: float, resamples: int) -> None:
     if not 0 < level < 1:
         raise UserError(f"level {level} is not between 0 and 1; 0.95 is usual")

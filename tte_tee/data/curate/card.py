@@ -1,7 +1,6 @@
 """The datasheet of a store, in Markdown: Gebru et al., Datasheets for Datasets, CACM 64(12), 2021."""
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from tte_tee.data.curate.numbers import (
 from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN, seen_in
 from tte_tee.data.store import HELD_OUT, SCHEMA_VERSION, EchoStore
 from tte_tee.errors import UserError
-from tte_tee.files import write_whole
+from tte_tee.files import without_folders, write_whole
 
 _MARK = "Echo store, schema"
 _FEW = 10  # patients; fewer say little about hearts at large
-_FOLDERS = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s'\"/]+/)*")  # of an absolute path
 _ADAPTER = {"adapter": "hash", "method": "method", "base": "base_hash"}  # words of the card -> of the provenance
 
 
@@ -161,7 +159,7 @@ def _making(numbers: StoreNumbers) -> Iterator[str]:
     store = numbers.store
     yield "Made by:" if store.command else "The command that made it is not recorded."
     if store.command:
-        yield f"```\n{_FOLDERS.sub('', store.command)}\n```"
+        yield f"```\n{without_folders(store.command)}\n```"
     if store.provenance:
         yield "Provenance:"
         yield f"```json\n{json.dumps(_public(store.provenance), indent=2, ensure_ascii=False)}\n```"
@@ -217,7 +215,7 @@ def _public(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [_public(item) for item in value]
-    return _FOLDERS.sub("", value) if isinstance(value, str) else value
+    return without_folders(value) if isinstance(value, str) else value
 
 
 def _share(some: int, total: int) -> str:

@@ -1,0 +1,269 @@
+"""What the cells of one cohort say together: means, differences, sweeps, and what goes with a better segmenter."""
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from tte_tee.errors import UserError
+from tte_tee.metrics.correlation import Correlation, rank_correlation
+from tte_tee.metrics.statistics import RESAMPLES
+from tte_tee.report.cells import Cell, Cohort
+from tte_tee.report.compare import (
+    OVERALL,
+    RIGHT_HEART,
+    Choice,
+    Comparison,
+    Headline,
+    Runs,
+    choose_baseline,
+    compare,
+    headline,
+    measures_of,
+    runs_of,
+)
+
+SWEEPS = {
+    "rank": "rank of the LoRA update",
+    "ratio": "synthetic frames to a real one",
+    "patients": "real patients the arm may know",
+}
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Dice of an arm in percent.
+
+    Attributes:
+        mean: over seeds of the mean over patients.
+        deviation: standard deviation over seeds; None for one.
+        by_seed: the means over patients.
+    """
+
+    mean: float
+    deviation: float | None
+    by_seed: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class Relation:
+    """Whether a number of an arm orders arms as their Dice does.
+
+    Attributes:
+        kind: ``fidelity``, ``mask fidelity`` or ``parameters``.
+        measure: what x is.
+        better: ``lower`` or ``higher``: where x says that frames are better.
+        points: arm -> x and Dice, each a mean over ``seeds``.
+        seeds: that all of these arms have.
+        found: correlation of better x with higher Dice, or why there is none.
+    """
+
+    kind: str
+    measure: str
+    better: str
+    points: Mapping[str, tuple[float, float]]
+    seeds: tuple[int, ...]
+    found: Correlation | str
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        found = {"not_estimable": self.found} if isinstance(self.found, str) else self.found.to_json()
+        points = {arm: list(point) for arm, point in self.points.items()}
+        return {
+            "kind": self.kind,
+            "measure": self.measure,
+            "better": self.better,
+            "seeds": list(self.seeds),
+            "points": points,
+            **found,
+        }
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything computed from one cohort.
+
+    Attributes:
+        cohort: the cells.
+        resamples: of each bootstrap.
+    """
+
+    cohort: Cohort
+    resamples: int = RESAMPLES
+
+    @cached_property
+    def measures(self) -> tuple[str, ...]:
+        """Structures, the right heart, and over structures."""
+        return (*measures_of(self.cohort.structures), *OVERALL)
+
+    @property
+    def target(self) -> str:
+        """The measure that usefulness is judged by."""
+        return RIGHT_HEART if RIGHT_HEART in self.measures else "global"
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Percent by arm, measure, seed and patient."""
+        return runs_of(self.cohort)
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The baseline."""
+        return choose_baseline(self.cohort)
+
+    @cached_property
+    def headline(self) -> Headline:
+        """The primary endpoint."""
+        return headline(self.cohort, self.choice, self.runs, resamples=self.resamples)
+
+    @cached_property
+    def comparisons(self) -> Mapping[tuple[str, str], Comparison]:
+        """Of all other arms with the baseline; empty without one."""
+        return compare(self.runs, self.choice.arm, resamples=self.resamples) if self.choice.arm else {}
+
+    @cached_property
+    def means(self) -> Mapping[tuple[str, str], Mean]:
+        """(arm, measure) -> Dice; absent where no patient has a value."""
+        found = {}
+        for arm, measures in self.runs.items():
+            for measure, seeds in measures.items():
+                if by_seed := {seed: float(np.mean(list(values.values()))) for seed, values in seeds.items()}:
+                    values = list(by_seed.values())
+                    spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+                    found[arm, measure] = Mean(float(np.mean(values)), spread, by_seed)
+        return found
+
+    def sweep(self, key: str) -> dict[str, dict[float, str]]:
+        """Arms that differ in one setting alone, two or more values of it.
+
+        Args:
+            key: of :data:`SWEEPS`.
+
+        Returns:
+            name of the series, the settings its arms share -> value -> arm.
+        """
+        series: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
+        for arm in self.cohort.arms:
+            cell = self.cohort.first(arm)
+            if (value := _SETTING[key](cell)) is not None:
+                series[_otherwise(cell, key)].setdefault(float(value), arm)
+        found = [dict(sorted(arms.items())) for arms in series.values() if len(arms) > 1]
+        return {_series_name(self.cohort.first(next(iter(arms.values()))), key): arms for arms in found}
+
+    @cached_property
+    def comparable(self) -> tuple[str, ...]:
+        """Arms with synthetic frames at the commonest ratio and number of patients: they differ by their frames."""
+        shapes = {arm: (cell.ratio, cell.record.get("patients")) for arm, cell in self._drawing()}
+        if not shapes:
+            return ()
+        commonest = Counter(shapes.values()).most_common(1)[0][0]
+        return tuple(arm for arm, shape in shapes.items() if shape == commonest)
+
+    def _drawing(self) -> list[tuple[str, Cell]]:
+        return [(arm, cell) for arm in self.cohort.arms if (cell := self.cohort.first(arm)).part("synthesis")]
+
+    @cached_property
+    def relations(self) -> list[Relation]:
+        """Fidelity, mask fidelity and parameters against Dice."""
+        cells = [cell for arm in self.comparable for cell in self.cohort.arms[arm].values()]
+        rows = dict.fromkeys(key for cell in cells for key in _fidelity(cell))
+        found = [
+            self._relation("fidelity", f"{group}: {measure}", better, _fidelity_at((group, measure, better)))
+            for group, measure, better in rows
+        ]
+        names = dict.fromkeys(name for cell in cells for name in mask_fidelity(cell))
+        found += [self._relation("mask fidelity", name, "higher", _mask_fidelity_at(name)) for name in names]
+        if any(cell.part("adapter") for cell in cells):
+            found.append(self._relation("parameters", "trained parameters", "higher", _trained))
+        return found
+
+    def _relation(self, kind: str, measure: str, better: str, x_of: Callable[[Cell], float | None]) -> Relation:
+        xs: dict[str, dict[int, float]] = {}
+        for arm in self.comparable:
+            own = {seed: x for seed, cell in self.cohort.arms[arm].items() if (x := x_of(cell)) is not None}
+            if own and (arm, self.target) in self.means:
+                xs[arm] = own
+        seeds = sorted(set.intersection(*map(set, xs.values()))) if xs else []
+        points = {}
+        for arm, own in xs.items():
+            dice = self.means[arm, self.target].by_seed
+            if seeds and all(seed in dice for seed in seeds):
+                points[arm] = float(np.mean([own[s] for s in seeds])), float(np.mean([dice[s] for s in seeds]))
+        found: Correlation | str
+        try:
+            sign = 1 if better == "higher" else -1
+            found = rank_correlation([sign * x for x, _ in points.values()], [y for _, y in points.values()])
+        except UserError as error:
+            found = "the arms have no seed in common" if xs and not seeds else str(error).replace("points", "arms")
+        return Relation(kind, measure, better, points, tuple(seeds), found)
+
+
+_SETTING: Mapping[str, Callable[[Cell], float | None]] = {
+    "rank": lambda cell: cell.part("adapter").get("rank") if cell.part("adapter").get("method") == "lora" else None,
+    "ratio": lambda cell: cell.ratio if cell.ratio is not None and math.isfinite(cell.ratio) else None,
+    "patients": lambda cell: cell.record.get("patients"),
+}
+
+
+def _otherwise(cell: Cell, key: str) -> tuple[Any, ...]:
+    """All settings but one. Arms without synthesis have none: what their name begins with tells them apart."""
+    adapter, synthesis = dict(cell.part("adapter")), dict(cell.part("synthesis"))
+    kept = [adapter.get(name) for name in ("config", "method", "learnable", "steps", *(["rank"] * (key != "rank")))]
+    kept += [synthesis.get(name) for name in ("masks", "guidance", "steps", "filtered")]
+    kept += [cell.ratio] if key != "ratio" else []
+    kept += [cell.record.get("patients")] if key != "patients" else []
+    return (*kept, *(adapter.get("scope") or ()), None if synthesis else cell.arm.partition("-")[0])
+
+
+def _series_name(cell: Cell, key: str) -> str:
+    adapter, synthesis = cell.part("adapter"), cell.part("synthesis")
+    if not synthesis:
+        return cell.arm.partition("-")[0]
+    words = [str(adapter.get("config") or "no adapter"), f"{synthesis['masks']} masks"]
+    words += [f"rank {adapter['rank']}"] if key != "rank" and adapter.get("method") == "lora" else []
+    words += [f"1:{cell.ratio:g}"] if key != "ratio" else []
+    words += [f"{cell.record['patients']} patients"] if key != "patients" and "patients" in cell.record else []
+    words += ["learnable MaskR²"] if adapter.get("learnable") else []
+    words += [f"guidance {synthesis['guidance']:g}"] if synthesis.get("guidance") else []
+    return ", ".join([*words, *(["filtered"] if synthesis.get("filtered") else [])])
+
+
+def _fidelity(cell: Cell) -> dict[tuple[str, str, str], float]:
+    """(group, measure, better) -> value, of features and pairs; texture has a row per structure and statistic."""
+    found = {}
+    for row in cell.part("fidelity").get("rows", ()):
+        mean = row.get("synthetic", {}).get("mean")
+        if row.get("group") != "texture" and mean is not None:
+            found[row["group"], row["measure"], row.get("better", "lower")] = float(mean)
+    return found
+
+
+def _fidelity_at(key: tuple[str, str, str]) -> Callable[[Cell], float | None]:
+    return lambda cell: _fidelity(cell).get(key)
+
+
+def mask_fidelity(cell: Cell, side: str = "synthetic") -> dict[str, float]:
+    """What a segmenter of other patients finds, Dice in percent: over all structures, and of the right heart.
+
+    Args:
+        cell: the arm.
+        side: ``synthetic`` frames, or the ``real`` ones beside them.
+    """
+    structures = cell.part("mask_fidelity").get(side, {}).get("summary", {}).get("structures", {})
+    dice = {name: scores["dice"] for name, scores in structures.items() if scores.get("dice") is not None}
+    groups: dict[str, Sequence[str]] = {"all structures": tuple(dice)} if dice else {}
+    if {"RV", "RA"} <= set(dice):
+        groups[RIGHT_HEART] = ("RV", "RA")
+    return {name: 100 * float(np.mean([dice[s] for s in group])) for name, group in groups.items()}
+
+
+def _mask_fidelity_at(name: str) -> Callable[[Cell], float | None]:
+    return lambda cell: mask_fidelity(cell).get(name)
+
+
+def _trained(cell: Cell) -> float | None:
+    return cell.part("adapter").get("trained")

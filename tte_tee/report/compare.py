@@ -1,0 +1,276 @@
+"""Arms against a baseline, patient by patient, with intervals; which baseline; the primary endpoint.
+
+The rules were written down before the numbers: ``experiments/ENDPOINTS.md``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tte_tee.errors import UserError
+from tte_tee.metrics.statistics import (
+    RESAMPLES,
+    Interval,
+    paired_differences,
+    paired_interval,
+    refusal,
+    simultaneous_intervals,
+)
+from tte_tee.report.cells import Cell, Cohort, Json
+
+RIGHT_HEART = "RV and RA"
+OVERALL = {"global": "global_dice", "class-weighted": "class_weighted_dice"}
+CANDIDATES = ("seg_real", "seg_real_strong_aug", "seg_pretrained_tte")
+"""Baselines that know the arm's real patients and no synthetic frame."""
+
+PRIMARY = "lora_mlp-ssm-1to1"
+_PRIMARY_PATIENTS, _PRIMARY_RANK = 20, 4
+
+Values = dict[str, float]
+"""Percent by patient; a patient without a value is absent."""
+
+Runs = Mapping[str, Mapping[str, Mapping[int, Values]]]
+"""Arm -> measure -> seed -> values."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm minus the baseline.
+
+    Attributes:
+        seeds: that both have.
+        interval: of the mean difference, or None.
+        reason: why there is none.
+    """
+
+    seeds: tuple[int, ...]
+    interval: Interval | None = None
+    reason: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """What may be said of it: a gain or a loss only where the interval excludes zero."""
+        if self.interval is None:
+            return "not estimable"
+        if self.interval.low > 0:
+            return "gain"
+        return "loss" if self.interval.high < 0 else "no difference shown"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        found = {"not_estimable": self.reason} if self.interval is None else self.interval.to_json()
+        return {"seeds": list(self.seeds), "verdict": self.verdict, **found}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The real-only baseline that is best on validation patients.
+
+    Attributes:
+        arm: the best of those present; None without any.
+        by: on what it was chosen.
+        scores: validation Dice in percent by candidate, over their common seeds.
+        seeds: those.
+        doubt: why the choice is not that of the endpoint, or None.
+    """
+
+    arm: str | None
+    by: str
+    scores: Mapping[str, float]
+    seeds: tuple[int, ...]
+    doubt: str | None
+
+
+def measures_of(structures: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Each structure by itself, and the right heart where both its chambers are scored."""
+    measures: dict[str, tuple[str, ...]] = {name: (name,) for name in structures}
+    return measures | ({RIGHT_HEART: ("RV", "RA")} if {"RV", "RA"} <= set(structures) else {})
+
+
+def patient_dice(patients: Json, structures: Sequence[str]) -> Values:
+    """Percent by patient: mean over the structures; absent where one of them is.
+
+    Args:
+        patients: ``patients`` of ``metrics.json``.
+        structures: to be averaged.
+    """
+    values = {}
+    for patient, scores in patients.items():
+        own = [scores["structures"][name]["dice"] for name in structures if name in scores["structures"]]
+        if len(own) == len(structures):
+            values[patient] = 100 * float(np.mean(own))
+    return values
+
+
+def scores_of(cell: Cell, structures: Sequence[str]) -> dict[str, Values]:
+    """Measure -> percent by patient: structures, the right heart, and Dice over structures."""
+    found = {name: patient_dice(cell.scored, group) for name, group in measures_of(structures).items()}
+    for name, key in OVERALL.items():
+        found[name] = {p: 100 * s[key] for p, s in cell.scored.items() if s.get(key) is not None}
+    return found
+
+
+def runs_of(cohort: Cohort) -> Runs:
+    """All scores of a cohort; seeds that have no value of a measure are absent."""
+    measures = (*measures_of(cohort.structures), *OVERALL)
+    scores = {
+        arm: {seed: scores_of(cell, cohort.structures) for seed, cell in seeds.items()}
+        for arm, seeds in cohort.arms.items()
+    }
+    return {
+        arm: {m: {seed: own[m] for seed, own in seeds.items() if own[m]} for m in measures}
+        for arm, seeds in scores.items()
+    }
+
+
+def compare(
+    runs: Runs, baseline: str, *, level: float = 0.95, resamples: int = RESAMPLES
+) -> dict[tuple[str, str], Comparison]:
+    """Every arm and measure against the baseline on the seeds that both have, intervals simultaneous over all of them.
+
+    Args:
+        runs: of one cohort.
+        baseline: one of its arms.
+        level: of all intervals together.
+        resamples: of the bootstrap.
+
+    Returns:
+        (arm, measure) -> comparison; the baseline itself is absent.
+    """
+    patients = sorted(
+        {p for arm in runs.values() for seeds in arm.values() for values in seeds.values() for p in values}
+    )
+    seeds = sorted({seed for by_seed in runs[baseline].values() for seed in by_seed})
+    found: dict[tuple[str, str], Comparison] = {}
+    family: dict[str, tuple[tuple[str, str], np.ndarray]] = {}
+    for arm in runs:
+        for measure, by_seed in runs[arm].items() if arm != baseline else ():
+            theirs = runs[baseline].get(measure, {})
+            common = tuple(seed for seed in seeds if seed in by_seed and seed in theirs)
+            differences = _placed(by_seed, theirs, common, seeds, patients)
+            reason = refusal(differences)
+            found[arm, measure] = Comparison(common, reason=reason)
+            if reason is None:
+                family[f"{arm}: {measure}"] = (arm, measure), differences
+    if family:
+        wholes = {name: differences for name, (_, differences) in family.items()}
+        intervals = simultaneous_intervals(wholes, level=level, resamples=resamples)
+        for name, (key, _) in family.items():
+            found[key] = Comparison(found[key].seeds, intervals[name])
+    return found
+
+
+def _placed(
+    ours: Mapping[int, Values],
+    theirs: Mapping[int, Values],
+    common: Sequence[int],
+    seeds: Sequence[int],
+    patients: Sequence[str],
+) -> np.ndarray:
+    """Differences ``[seeds, patients]`` of all seeds and patients of a family, NaN where there is none."""
+    full = np.full((len(seeds), len(patients)), np.nan)
+    if common:
+        rows, columns = paired_differences([ours[s] for s in common], [theirs[s] for s in common])
+        full[np.ix_([seeds.index(s) for s in common], [patients.index(p) for p in columns])] = rows
+    return full
+
+
+def choose_baseline(cohort: Cohort) -> Choice:
+    """The candidate with the highest Dice on validation patients, over the seeds that all candidates have.
+
+    Scored by the mean of RV and RA where every cell has it, otherwise by what the segmenters were chosen by, the
+    mean over structures, and then it says so.
+    """
+    present = {arm: cohort.arms[arm] for arm in CANDIDATES if arm in cohort.arms}
+    missing = [arm for arm in CANDIDATES if arm not in cohort.arms]
+    doubts = [f"no cells of {' and '.join(missing)}"] if missing else []
+    if not present:
+        return Choice(None, "", {}, (), f"no real-only baseline ({', '.join(CANDIDATES)}) among the cells")
+    scores, by = _validation(present, right_heart=True), "mean of RV and RA on validation patients"
+    if scores is None:
+        scores, by = _validation(present, right_heart=False), "mean Dice over structures on validation patients"
+        doubts.append("the cells do not hold validation Dice of RV and RA by themselves")
+    seeds = sorted(set.intersection(*map(set, scores.values()))) if scores else []
+    if not scores or not seeds:
+        only = next(iter(present)) if len(present) == 1 else None
+        why = "validation Dice is not in all cells" if not scores else "the baselines have no seed in common"
+        return Choice(only, "being the only one" if only else "", {}, (), "; ".join([*doubts[: len(missing)], why]))
+    means = {arm: float(np.mean([own[seed] for seed in seeds])) for arm, own in scores.items()}
+    return Choice(max(means, key=lambda arm: means[arm]), by, means, tuple(seeds), "; ".join(doubts) or None)
+
+
+def _validation(arms: Mapping[str, Mapping[int, Cell]], *, right_heart: bool) -> dict[str, dict[int, float]] | None:
+    """Validation Dice in percent by arm and seed; None where a cell has none."""
+    found: dict[str, dict[int, float]] = {}
+    for arm, seeds in arms.items():
+        for seed, cell in seeds.items():
+            own = cell.part("validation")
+            by_structure = own.get("structures") or {}
+            values = [by_structure.get("RV"), by_structure.get("RA")] if right_heart else [own.get("dice")]
+            numbers = [value for value in values if isinstance(value, int | float)]
+            if len(numbers) < len(values):
+                return None
+            found.setdefault(arm, {})[seed] = 100 * float(np.mean(numbers))
+    return found
+
+
+@dataclass(frozen=True)
+class Headline:
+    """The primary endpoint in one cohort.
+
+    Attributes:
+        arm, baseline: that are compared, or None.
+        comparison: with its paired interval, of this difference alone.
+        caveats: in what the numbers depart from the endpoint as written down.
+    """
+
+    arm: str | None
+    baseline: str | None
+    comparison: Comparison
+    caveats: tuple[str, ...]
+
+
+def headline(cohort: Cohort, choice: Choice, runs: Runs, *, resamples: int = RESAMPLES) -> Headline:
+    """The primary endpoint, as far as the cells allow it."""
+    if RIGHT_HEART not in measures_of(cohort.structures):
+        return Headline(None, None, Comparison((), reason="RV and RA are not both scored here"), ())
+    caveats = [f"development: patients of '{cohort.tested_on}' served to choose options"] if cohort.development else []
+    caveats += [f"choice of the baseline: {choice.doubt}"] if choice.doubt and choice.arm else []
+    arm, reason = _primary_arm(cohort)
+    missing = [name for name in CANDIDATES if name not in cohort.arms]
+    if reason is None and (choice.arm is None or missing):
+        reason = choice.doubt or f"no cells of {' and '.join(missing)}"
+    if reason or arm is None or choice.arm is None:
+        return Headline(arm, choice.arm, Comparison((), reason=reason), tuple(caveats))
+    ours, theirs = runs[arm][RIGHT_HEART], runs[choice.arm][RIGHT_HEART]
+    common = tuple(sorted(set(ours) & set(theirs)))
+    if uncommon := sorted(set(ours) ^ set(theirs)):
+        caveats.append(f"seeds {', '.join(map(str, uncommon))} are of one side alone and left out")
+    try:
+        differences, _ = paired_differences([ours[s] for s in common], [theirs[s] for s in common])
+        comparison = Comparison(common, paired_interval(differences, resamples=resamples))
+    except UserError as error:
+        comparison = Comparison(common, reason=str(error))
+    return Headline(arm, choice.arm, comparison, tuple(caveats))
+
+
+def _primary_arm(cohort: Cohort) -> tuple[str | None, str | None]:
+    """The arm that the endpoint means, known by its settings, or why there is none."""
+    found = [arm for arm in cohort.arms if _is_primary(cohort.first(arm))]
+    if len(found) == 1 or PRIMARY in found:
+        return (PRIMARY if PRIMARY in found else found[0]), None
+    asked = f"lora_mlp of rank {_PRIMARY_RANK}, masks of the shape model, 1:1, {_PRIMARY_PATIENTS} patients"
+    if found:
+        return None, f"arms {', '.join(found)} are all {asked}; the endpoint's is called {PRIMARY}"
+    return None, f"no arm is {asked}"
+
+
+def _is_primary(cell: Cell) -> bool:
+    adapter, synthesis = cell.part("adapter"), cell.part("synthesis")
+    return (
+        (adapter.get("config"), adapter.get("method"), adapter.get("rank")) == ("lora_mlp", "lora", _PRIMARY_RANK)
+        and (synthesis.get("masks"), cell.ratio, bool(synthesis.get("filtered"))) == ("ssm", 1.0, False)
+        and cell.record.get("patients") == _PRIMARY_PATIENTS
+    )

@@ -1,0 +1,111 @@
+"""Where the numbers come from, and warnings where cells that stand together were made differently."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from tte_tee.data.curate.numbers import Table
+from tte_tee.files import without_folders
+from tte_tee.report.cells import Cell, Cohort
+
+_UNKNOWN = "unknown"
+
+
+def warnings(cohorts: Sequence[Cohort]) -> list[str]:
+    """What makes a comparison doubtful: code, versions or test store that differ, seeds, settings, development."""
+    found = []
+    cells = [cell for cohort in cohorts for cell in cohort.cells]
+    if len(commits := _commits(cells)) > 1:
+        found.append(f"Cells come from {len(commits)} commits: {', '.join(commits)}.")
+    if changed := [commit for commit in commits if commit.endswith("+changes")]:
+        found.append(f"Uncommitted changes were in the code at {', '.join(changed)}: no commit gives it again.")
+    if _UNKNOWN in commits:
+        found.append("Some cells do not know their commit.")
+    if differing := _differing_versions(cells):
+        found.append(f"Cells differ in versions: {'; '.join(differing)}.")
+    stores: dict[tuple[str, str], list[str]] = {}
+    for cohort in cohorts:
+        stores.setdefault((cohort.study, cohort.tested_on), []).append(cohort.store)
+    for (study, tested_on), names in stores.items():
+        if len(names) > 1:
+            found.append(f"{study}, {tested_on}: test stores differ ({', '.join(names)}); each is compared by itself.")
+    for cohort in cohorts:
+        found += _of_cohort(cohort)
+    return found
+
+
+def _of_cohort(cohort: Cohort) -> list[str]:
+    found = []
+    if cohort.development:
+        found.append(f"{cohort.title}: options were chosen on these patients; nothing here is a result.")
+    everything = {seed for own in cohort.arms.values() for seed in own}
+    if lacking := {arm: sorted(everything - set(own)) for arm, own in cohort.arms.items() if everything - set(own)}:
+        words = "; ".join(f"{arm} lacks {', '.join(map(str, seeds))}" for arm, seeds in lacking.items())
+        found.append(f"{cohort.title}: arms have unequal seeds ({words}); differences are of the seeds that both have.")
+    for arm, own in cohort.arms.items():
+        if len({cell.setting for cell in own.values()}) > 1:
+            found.append(f"{cohort.title}: cells of arm {arm} differ in more than their seed; it is not one arm.")
+        if len({cell.structures for cell in own.values()}) > 1:
+            found.append(f"{cohort.title}: cells of arm {arm} are scored on different structures.")
+    return found
+
+
+def origin_table(cohort: Cohort) -> Table:
+    """Every cell of a cohort: commit, time, key."""
+    rows = []
+    for cell in cohort.cells:
+        record = cell.part("provenance")
+        words = (str(record.get(name) or _UNKNOWN) for name in ("time", "key"))
+        drawn = (cell.part("fidelity").get("stores") or {}).get("synthetic", {}).get("hash", "-")
+        rows.append((cell.arm, str(cell.seed), _commit(cell), *words, str(drawn)[:12], f"{cell.name}.json"))
+    header = ("arm", "seed", "commit", "time", "key", "store of drawn frames", "cell")
+    return Table(f"Cells tested on {cohort.store}", header, rows)
+
+
+def version_table(cells: Sequence[Cell]) -> Table:
+    """Versions of libraries, and how many cells had them."""
+    sets: dict[str, int] = {}
+    for cell in cells:
+        versions = cell.part("provenance").get("versions") or {}
+        words = ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or _UNKNOWN
+        sets[words] = sets.get(words, 0) + 1
+    return Table("Versions", ("cells", "versions"), [(str(count), words) for words, count in sets.items()])
+
+
+def store_table(cells: Sequence[Cell]) -> Table:
+    """Content hashes of the stores that cells share."""
+    found: dict[tuple[str, ...], None] = {}
+    for cell in cells:
+        store = cell.record["store"]
+        found["test", without_folders(str(store.get("name", _UNKNOWN))), store["hash"]] = None
+        for role, other in (cell.part("fidelity").get("stores") or {}).items():
+            if role != "synthetic":
+                name, content = (str(other.get(key, _UNKNOWN)) for key in ("name", "hash"))
+                found[f"fidelity: {role}", without_folders(name), content] = None
+    return Table("Stores", ("as", "name", "content hash"), list(found))
+
+
+def command_table(cohort: Cohort) -> Table:
+    """The commands behind each cell, without the folders of the machine they ran on."""
+    rows = [
+        (cell.arm, str(cell.seed), without_folders("; ".join(map(str, commands))))
+        for cell in cohort.cells
+        if (commands := cell.part("provenance").get("commands"))
+    ]
+    return Table("Commands", ("arm", "seed", "commands"), rows)
+
+
+def _commit(cell: Cell) -> str:
+    commit, plus, changes = str(cell.part("provenance").get("commit") or _UNKNOWN).partition("+")
+    return commit[:12] + plus + changes
+
+
+def _commits(cells: Sequence[Cell]) -> list[str]:
+    return list(dict.fromkeys(map(_commit, cells)))
+
+
+def _differing_versions(cells: Sequence[Cell]) -> list[str]:
+    found: dict[str, dict[str, Any]] = {}
+    records = [cell.part("provenance").get("versions") or {} for cell in cells]
+    for name in dict.fromkeys(name for versions in records for name in versions):
+        found[name] = dict.fromkeys(str(versions.get(name, _UNKNOWN)) for versions in records)
+    return [f"{name} {', '.join(versions)}" for name, versions in found.items() if len(versions) > 1]
