@@ -94,7 +94,7 @@ def test_dynunet_trains(fit: Train, tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_ends_where_an_unbroken_one_ends(fit: Train, seg_run: Path, tmp_path: Path) -> None:
-    often = ("--checkpoint.every_n_train_steps=2", "--checkpoint.save_top_k=-1")
+    often = ("--checkpoint.every_n_train_steps=2", "--checkpoint.keep_last=9")
     (middle,) = fit(tmp_path, *often).glob("checkpoints/*step=2*")
     resumed = fit(tmp_path, *often, f"--ckpt_path={middle}")
     one, other = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (seg_run, resumed))

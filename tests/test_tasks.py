@@ -238,7 +238,7 @@ def equal_states(first: Any, second: Any) -> bool:
     ids=["learnable", "accumulate with a worker", "with validation between"],
 )
 def test_a_resumed_run_ends_where_an_unbroken_one_ends(adapt: Train, tmp_path: Path, options: list[str]) -> None:
-    words = [*options, "--trainer.max_steps=6", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=-1"]
+    words = [*options, "--trainer.max_steps=6", "--checkpoint.every_n_train_steps=3", "--checkpoint.keep_last=9"]
     whole = adapt(tmp_path / "whole", *words)
     (middle,) = (whole / "checkpoints").glob("*step=3.ckpt")
     resumed = adapt(tmp_path / "resumed", *words, f"--ckpt_path={middle}")
@@ -517,7 +517,7 @@ def test_an_adapter_folder_can_be_shared(lora_run: Path) -> None:
 
 
 def test_ema_decay_counts_on_resume_too(adapt: Train, tmp_path: Path) -> None:
-    saves = ["--trainer.max_steps=6", "--checkpoint.every_n_train_steps=3", "--checkpoint.save_top_k=-1"]
+    saves = ["--trainer.max_steps=6", "--checkpoint.every_n_train_steps=3", "--checkpoint.keep_last=9"]
     (middle,) = (adapt(tmp_path / "first", *saves) / "checkpoints").glob("*step=3.ckpt")
     resumed = [
         adapt(tmp_path / name, *saves, f"--ckpt_path={middle}", f"--ema.decay={decay}")

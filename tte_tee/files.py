@@ -54,6 +54,15 @@ def write_whole(path: Path, content: bytes) -> None:
         raise UserError(f"{path}: cannot write there ({error.strerror or error})") from error
 
 
+def sync_to_disk(path: Path) -> None:
+    """Returns when what stands in a file or folder would outlive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def check_suffix(path: Path, suffix: str) -> None:
     """Refuses a name that does not end in ``suffix``, so that no store is replaced by a document.
 
