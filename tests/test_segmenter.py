@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import Train, train, write_store
+from conftest import Train, write_store
 from dicoms import make, save
 
 from tte_tee.anatomy import CAMUS, TEE
@@ -17,27 +17,6 @@ from tte_tee.errors import UserError
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, load_segmenter, save_segmenter, take_over
 
 TINY = SegmenterConfig(channels=(4, 8, 8))
-
-
-@pytest.fixture(scope="session")
-def fit(tee_store: Path) -> Train:
-    """``fit(out, *overrides, command="fit")`` runs HeartSegmenter on the tiny store; returns the run's folder."""
-
-    def run(out: Path, *overrides: str, command: str = "fit") -> Path:
-        words = [
-            "--model=HeartSegmenter",
-            "--model.network.channels=[4, 8, 8]",
-            "--model.warmup_steps=0",
-            "--data=SegmentationDataModule",
-            f"--data.real={tee_store}",
-            "--data.batch_size=4",
-            "--trainer.max_steps=4",
-            "--trainer.val_check_interval=2",
-            "--trainer.log_every_n_steps=1",
-        ]
-        return train(command, out, *words, *overrides)
-
-    return run
 
 
 @pytest.fixture(scope="session")

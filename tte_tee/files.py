@@ -101,7 +101,8 @@ def file_hash(path: Path) -> str:
     """
     if not path.is_file():
         raise UserError(f"{path}: missing; the folder is not whole")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def first_line(error: BaseException) -> str:

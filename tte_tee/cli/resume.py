@@ -2,7 +2,6 @@
 
 import os
 import sys
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,20 @@ import yaml
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from tte_tee.errors import UserError
-from tte_tee.tasks.checkpoint import FOLDER, checkpoints
+from tte_tee.files import file_hash
+from tte_tee.tasks.checkpoint import FOLDER, checkpoints, checksum_beside
 
 _DECISIVE = ("seed_everything", "model", "data", "ema", "trainer.max_steps", "trainer.accumulate_grad_batches")
 _HARMLESS = ("num_workers", "eval_batch_size")
 
 
 def damage(path: Path) -> str:
-    """What is wrong with a checkpoint, by the CRC-32 that torch writes beside every tensor; empty if nothing is."""
+    """What is wrong with a checkpoint, by the checksum beside it; empty if nothing is."""
     try:
-        with zipfile.ZipFile(path) as file:
-            return f"checksum of {wrong} is wrong" if (wrong := file.testzip()) else ""
-    except Exception as error:  # zipfile raises many kinds for a broken file
-        return str(error) or type(error).__name__
+        noted = checksum_beside(path.resolve()).read_text().split()
+    except (OSError, ValueError):
+        return "its checksum is missing"
+    return "" if noted and noted[0] == file_hash(path) else "its checksum is wrong"
 
 
 def newest_checkpoint(run: Path) -> Path | None:
@@ -64,8 +64,8 @@ def check_checkpoint(path: Path) -> int:
     """
     if not path.is_file():
         raise UserError(f"--ckpt_path {path}: no such file; runs keep theirs in checkpoints/last.ckpt")
-    if wrong := damage(path):
-        raise UserError(f"--ckpt_path {path}: not a readable checkpoint ({wrong}); 'last' takes the newest whole one")
+    if checksum_beside(path.resolve()).is_file() and (wrong := damage(path)):
+        raise UserError(f"--ckpt_path {path}: is damaged ({wrong}); 'last' takes the newest one that is whole")
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -1,6 +1,7 @@
 """``fit``, ``validate``, ``test`` and ``predict`` on Lightning's CLI."""
 
 import logging
+import os
 import re
 import sys
 import warnings
@@ -14,6 +15,7 @@ from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElastic
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from tte_tee.cli.resume import check_checkpoint, check_same_run, check_world, last_checkpoint, newest_checkpoint
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
@@ -135,11 +137,13 @@ class CLI(LightningCLI):
             if (run / self.model.product).is_dir():
                 self.finished = run
                 return
-            arguments["ckpt_path"] = newest_checkpoint(run)
-        elif arguments.get("ckpt_path") is None and checkpoints(run / FOLDER):
+            newest = newest_checkpoint(run)
+            arguments["ckpt_path"] = str(newest) if newest else None
+        elif not arguments.get("ckpt_path") and checkpoints(run / FOLDER):
             raise UserError(f"{run}: holds a run already; give --resume auto to go on, or another version")
-        if arguments.get("ckpt_path") and isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger._kwargs["purge_step"] = check_checkpoint(Path(arguments["ckpt_path"]))
+        if isinstance(trainer.logger, TensorBoardLogger):
+            start = arguments.get("ckpt_path")
+            trainer.logger._kwargs["purge_step"] = check_checkpoint(Path(start)) if start else 0
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs it, unless that has been done."""
@@ -166,6 +170,10 @@ def main(words: list[str]) -> None:
         _run(words)
     except MisconfigurationException as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+    except ProcessExitedException as error:
+        if error.exit_code != os.EX_TEMPFAIL:
+            raise
+        sys.exit(error.exit_code)  # a rank that was forked from here made way
 
 
 def _run(words: list[str]) -> None:

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from rich.console import Console
 
 from tte_tee.errors import UserError
-from tte_tee.files import sync_to_disk
+from tte_tee.files import file_hash, sync_to_disk, write_whole
 
 FOLDER, LAST = "checkpoints", "last.ckpt"
 MAKE_WAY = (signal.SIGUSR1, signal.SIGTERM)
@@ -25,6 +25,11 @@ def checkpoints(folder: Path) -> dict[int, Path]:
     """Checkpoints of a folder by step, the newest first."""
     steps = {int(found[1]): path for path in folder.glob("step=*.ckpt") if (found := _NAME.fullmatch(path.name))}
     return dict(sorted(steps.items(), reverse=True))
+
+
+def checksum_beside(checkpoint: Path) -> Path:
+    """Where the SHA-256 of a checkpoint stands, for ``sha256sum --check`` too."""
+    return checkpoint.with_name(f"{checkpoint.name}.sha256")
 
 
 def ends_a_step(trainer: L.Trainer, batch_idx: int) -> bool:
@@ -64,7 +69,7 @@ class Checkpoint(CheckpointCallback):
         if trainer.is_global_zero:
             beyond = [path for step, path in checkpoints(self.folder).items() if step > trainer.global_step]
             for path in (*self.folder.glob("*.tmp"), *beyond):
-                path.unlink()
+                _remove(path)
 
     def save_this_step(self) -> None:
         """Asks for a checkpoint of the step that is ending, whether it is time for one or not."""
@@ -111,14 +116,22 @@ class Checkpoint(CheckpointCallback):
             return
         for logger in trainer.loggers:
             logger.save()
-        sync_to_disk(whole)
-        named = whole.replace(whole.with_suffix(""))
+        named = whole.with_suffix("")
+        write_whole(checksum_beside(named), f"{file_hash(whole)}  {named.name}\n".encode())
+        for path in (whole, checksum_beside(named)):
+            sync_to_disk(path)
+        whole.replace(named)
         link = self.folder / f"{LAST}.tmp"
         link.symlink_to(named.name)
         link.replace(self.folder / LAST)
         sync_to_disk(self.folder)
         for path in list(checkpoints(self.folder).values())[self.keep_last :]:
-            path.unlink()
+            _remove(path)
+
+
+def _remove(checkpoint: Path) -> None:
+    checkpoint.unlink()
+    checksum_beside(checkpoint).unlink(missing_ok=True)
 
 
 class Preemption(Callback):
