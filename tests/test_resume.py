@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -155,7 +156,11 @@ def test_a_requeued_run_ends_where_an_undisturbed_one_ends(
     assert "after step 5" in line and str(run / "checkpoints/last.ckpt") in line
     assert (run / "checkpoints/last.ckpt").readlink() == Path("step=5.ckpt")
     assert not list(run.rglob("*.safetensors"))
+    spent = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["callbacks"]["Export"]["seconds"]
     tasks[task](tmp_path, *options, AUTO)
+    (record,) = (path for name in ("adapter", "base", "segmenter") for path in run.glob(f"{name}/{name}.json"))
+    record = json.loads(record.read_text())
+    assert record.get("provenance", record)["seconds"] > spent
     assert_same(run, undisturbed(task, *options))
 
 
@@ -261,6 +266,15 @@ def test_a_finished_run_is_left_alone(
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+def test_a_run_that_was_killed_before_it_left_its_product_leaves_it(
+    tasks: dict[str, Train], undisturbed: Callable[..., Path], tmp_path: Path
+) -> None:
+    run = shutil.copytree(undisturbed("segmenter").parents[1], tmp_path / "copy", symlinks=True) / "run/version_0"
+    shutil.rmtree(run / "segmenter")
+    tasks["segmenter"](tmp_path / "copy", AUTO)
+    assert_same(run, undisturbed("segmenter"))
+
+
 def test_last_is_the_newest_checkpoint_of_the_run_or_of_the_one_before(
     tasks: dict[str, Train], undisturbed: Callable[..., Path], stopped: Path, tmp_path: Path
 ) -> None:
@@ -279,7 +293,11 @@ def test_an_option_changes_what_is_kept(tasks: dict[str, Train], tmp_path: Path,
 
 @pytest.mark.parametrize("name", ["WORLD_SIZE", "SLURM_NTASKS"])
 def test_another_number_of_processes_than_launched_is_refused(
-    tasks: dict[str, Train], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
+    tasks: dict[str, Train],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     monkeypatch.setenv(name, "2")
     monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")

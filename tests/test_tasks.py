@@ -252,24 +252,6 @@ def test_a_resumed_run_ends_where_an_unbroken_one_ends(adapt: Train, tmp_path: P
     assert scalars_of(resumed)["train/loss"] == scalars_of(whole)["train/loss"][-3:]
 
 
-def test_two_processes_train_and_draw_as_one(adapt: Train, tmp_path: Path) -> None:
-    """Half the batch on each of two ranks is the same run; predictions are gathered once each."""
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp_fork", "--data.batch_size=2"]
-    whole, halves = adapt(tmp_path / "whole"), adapt(tmp_path / "halves", *two)
-    first, second = (checkpoint_of(run)["state_dict"] for run in (whole, halves))
-    assert first.keys() == second.keys()
-    for name, tensor in first.items():
-        torch.testing.assert_close(second[name], tensor, atol=2e-3, rtol=0)
-    checkpoint = f"--ckpt_path={whole}/checkpoints/last.ckpt"
-    drawn = [
-        EchoStore(adapt(tmp_path / str(n), checkpoint, *words, command="predict") / "predictions.h5")
-        for n, words in enumerate(([], two))
-    ]
-    assert drawn[0].table.equals(drawn[1].table)
-    for one, other in zip(*drawn, strict=True):
-        assert np.abs(one[0].astype(int) - other[0]).max() <= 2
-
-
 def test_checkpoint_of_another_scope_is_refused(
     adapt: Train, lora_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,7 +84,8 @@ def in_order(dataset: Dataset[Batch], keys: Sequence[Any], batch_size: int, trai
     takes twice, ``tasks.task.gathered`` counts once.
     """
     keyed = Keyed(dataset, keys)
-    share = DistributedSampler(keyed, num_replicas=trainer.world_size, rank=trainer.global_rank, shuffle=False)
+    ranks, rank = trainer.world_size, trainer.global_rank
+    share: DistributedSampler[Batch] = DistributedSampler(keyed, num_replicas=ranks, rank=rank, shuffle=False)
     return DataLoader(keyed, sampler=share, batch_size=batch_size)
 
 

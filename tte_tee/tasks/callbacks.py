@@ -189,7 +189,7 @@ class Export(Callback):
     def __init__(self) -> None:
         self.config: dict[str, Any] = {}
         self._provenance: dict[str, Any] = {}
-        self._start = 0.0
+        self._start = self._before = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes commit, versions and time of the start: what runs is the code of that moment."""
@@ -205,7 +205,7 @@ class Export(Callback):
             **self._provenance,
             "config": self.config,
             "steps": trainer.global_step,
-            "seconds": round(time.monotonic() - self._start, 1),
+            "seconds": round(self._seconds(), 1),
             "peak_memory_mib": peak_memory(pl_module.device),
             "parameters": {"trained": pl_module.layers()[-1].trainable, "share": pl_module.layers()[-1].share},
             "data": pl_module.data_record(),
@@ -213,6 +213,17 @@ class Export(Callback):
         }
         folder = pl_module.export(Path(log_dir), record)
         Console(stderr=True).print(f"left in [bold]{folder}[/bold]")
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._start
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long the run has taken so far, for the checkpoint."""
+        return {"seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Counts on from the checkpoint."""
+        self._before = state_dict["seconds"]
 
 
 def peak_memory(device: torch.device) -> int:

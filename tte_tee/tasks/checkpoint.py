@@ -91,13 +91,15 @@ class Checkpoint(CheckpointCallback):
             self._save(trainer)
             self.give_name(trainer)
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Names the checkpoint of the step before, whose curve the loggers have by now."""
         self.give_name(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Saves the end of the run."""
-        if trainer.global_step and not trainer.fast_dev_run:
+        if trainer.global_step and not trainer.fast_dev_run:  # type: ignore[attr-defined]
             self._save(trainer)
             self.give_name(trainer)
 
@@ -165,7 +167,9 @@ class Preemption(Callback):
             trainer.checkpoint_callback.save_this_step()
             self._stops = True
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Ends the run once the checkpoint has its name.
 
         Raises:
