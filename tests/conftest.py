@@ -147,7 +147,7 @@ def train(command: str, out: Path, *words: str) -> Path:
     before = set(out.glob("run/version_*"))
     quiet = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false")
     logger = ("--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={out}", "--trainer.logger.name=run")
-    main([command, *quiet, *logger, *words])
+    main([command, *words, *quiet, *logger, *fixed])
     if fixed and not fixed[0].endswith("null"):
         return out / "run" / fixed[0].replace("--trainer.logger.version=", "version_")
     (folder,) = set(out.glob("run/version_*")) - before

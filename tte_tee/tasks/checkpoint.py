@@ -68,7 +68,7 @@ class Checkpoint(CheckpointCallback):
         """Removes what a killed run left half, and damaged checkpoints beyond the one that is gone on from."""
         if trainer.is_global_zero:
             beyond = [path for step, path in checkpoints(self.folder).items() if step > trainer.global_step]
-            for path in (*self.folder.glob("*.tmp"), *beyond):
+            for path in (*self.folder.glob("*.tmp*"), *beyond):
                 _remove(path)
 
     def save_this_step(self) -> None:
@@ -81,7 +81,7 @@ class Checkpoint(CheckpointCallback):
         """Saves when it is time, unless the validation of this step is still to come."""
         self._due |= ends_a_step(trainer, batch_idx) and trainer.global_step % self.every_n_train_steps == 0
         every = trainer.val_check_batch
-        validates = trainer.enable_validation and every and (trainer.fit_loop.total_batch_idx + 1) % every == 0
+        validates = any(trainer.num_val_batches) and every and (trainer.fit_loop.total_batch_idx + 1) % every == 0
         if self._due and not validates:
             self._save(trainer)
 
