@@ -143,13 +143,15 @@ def train(command: str, out: Path, *words: str) -> Path:
     """One Lightning subcommand; returns the folder that it logged to."""
     from tte_tee.cli import main
 
-    fixed = [word for word in words if word.startswith("--trainer.logger.version=")][-1:]
+    version = "--trainer.logger.version="
+    fixed = [word for word in words if word.startswith(version)][-1:]
+    words = tuple(word for word in words if not word.startswith(version))
     before = set(out.glob("run/version_*"))
     quiet = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false")
     logger = ("--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={out}", "--trainer.logger.name=run")
     main([command, *words, *quiet, *logger, *fixed])
     if fixed and not fixed[0].endswith("null"):
-        return out / "run" / fixed[0].replace("--trainer.logger.version=", "version_")
+        return out / "run" / fixed[0].replace(version, "version_")
     (folder,) = set(out.glob("run/version_*")) - before
     return folder
 
