@@ -143,10 +143,15 @@ def train(command: str, out: Path, *words: str) -> Path:
     """One Lightning subcommand; returns the folder that it logged to."""
     from tte_tee.cli import main
 
+    version = "--trainer.logger.version="
+    fixed = [word for word in words if word.startswith(version)][-1:]
+    words = tuple(word for word in words if not word.startswith(version))
     before = set(out.glob("run/version_*"))
     quiet = ("--trainer.accelerator=cpu", "--trainer.enable_progress_bar=false")
     logger = ("--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={out}", "--trainer.logger.name=run")
-    main([command, *words, *quiet, *logger])
+    main([command, *words, *quiet, *logger, *fixed])
+    if fixed and not fixed[0].endswith("null"):
+        return out / "run" / fixed[0].replace(version, "version_")
     (folder,) = set(out.glob("run/version_*")) - before
     return folder
 
@@ -189,6 +194,27 @@ def train_base(tte_store: Path) -> Train:
             f"--data.store={tte_store}",
             "--data.batch_size=4",
             "--trainer.max_steps=3",
+            "--trainer.log_every_n_steps=1",
+        ]
+        return train(command, out, *words, *overrides)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def fit(tee_store: Path) -> Train:
+    """``fit(out, *overrides, command="fit")`` runs HeartSegmenter on the tiny store; returns the run's folder."""
+
+    def run(out: Path, *overrides: str, command: str = "fit") -> Path:
+        words = [
+            "--model=HeartSegmenter",
+            "--model.network.channels=[4, 8, 8]",
+            "--model.warmup_steps=0",
+            "--data=SegmentationDataModule",
+            f"--data.real={tee_store}",
+            "--data.batch_size=4",
+            "--trainer.max_steps=4",
+            "--trainer.val_check_interval=2",
             "--trainer.log_every_n_steps=1",
         ]
         return train(command, out, *words, *overrides)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import Train, train, write_store
+from conftest import Train, write_store
 from dicoms import make, save
 
 from tte_tee.anatomy import CAMUS, TEE
@@ -17,27 +17,6 @@ from tte_tee.errors import UserError
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, load_segmenter, save_segmenter, take_over
 
 TINY = SegmenterConfig(channels=(4, 8, 8))
-
-
-@pytest.fixture(scope="session")
-def fit(tee_store: Path) -> Train:
-    """``fit(out, *overrides, command="fit")`` runs HeartSegmenter on the tiny store; returns the run's folder."""
-
-    def run(out: Path, *overrides: str, command: str = "fit") -> Path:
-        words = [
-            "--model=HeartSegmenter",
-            "--model.network.channels=[4, 8, 8]",
-            "--model.warmup_steps=0",
-            "--data=SegmentationDataModule",
-            f"--data.real={tee_store}",
-            "--data.batch_size=4",
-            "--trainer.max_steps=4",
-            "--trainer.val_check_interval=2",
-            "--trainer.log_every_n_steps=1",
-        ]
-        return train(command, out, *words, *overrides)
-
-    return run
 
 
 @pytest.fixture(scope="session")
@@ -91,20 +70,6 @@ def test_logits_have_the_frames_size(config: SegmenterConfig) -> None:
 def test_dynunet_trains(fit: Train, tmp_path: Path) -> None:
     run = fit(tmp_path, "--model.network.network=dynunet")
     assert load_segmenter(run / "segmenter").segmenter.config.network == "dynunet"
-
-
-def test_a_resumed_run_ends_where_an_unbroken_one_ends(fit: Train, seg_run: Path, tmp_path: Path) -> None:
-    often = ("--checkpoint.every_n_train_steps=2", "--checkpoint.save_top_k=-1")
-    (middle,) = fit(tmp_path, *often).glob("checkpoints/*step=2*")
-    resumed = fit(tmp_path, *often, f"--ckpt_path={middle}")
-    one, other = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (seg_run, resumed))
-    for key in ("state_dict", "best"):
-        flat = [c[key]["weights"] if key == "best" else c[key] for c in (one, other)]
-        assert flat[0].keys() == flat[1].keys()
-        assert all(torch.equal(flat[0][name], flat[1][name]) for name in flat[0])
-    assert one["best"]["dice"] == other["best"]["dice"]
-    weights = [load_segmenter(run / "segmenter").hash for run in (seg_run, resumed)]
-    assert weights[0] == weights[1]
 
 
 def test_the_test_is_scored_with_the_best_weights(fit: Train, seg_run: Path, tmp_path: Path, tee_store: Path) -> None:
@@ -249,27 +214,6 @@ def test_frames_that_cannot_be_halved_are_refused(
     with pytest.raises(SystemExit):
         fit(tmp_path, "--model.network.channels=[4, 4, 4, 4, 4, 4]")
     assert "halves them 5 times" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_two_processes_train_and_score_as_one(fit: Train, tmp_path: Path, tee_store: Path) -> None:
-    """Half the batch on each of two ranks is the same run; padded test frames are scored once."""
-    two = ["--trainer.devices=2", "--trainer.strategy=ddp_fork", "--data.batch_size=2"]
-    store = write_store(tmp_path / "odd.h5", TEE, patients={"train": 4, "val": 1, "test": 3})
-    # Adam turns a gradient near zero, whose sign is rounding, into a whole step: so small ones.
-    small = (f"--data.real={store}", "--model.learning_rate=0.0005")
-    whole, halves = (fit(tmp_path / str(n), *small, *words) for n, words in enumerate(([], two)))
-    first, second = (torch.load(run / "checkpoints/last.ckpt", weights_only=True) for run in (whole, halves))
-    for name, tensor in first["state_dict"].items():
-        torch.testing.assert_close(second["state_dict"][name], tensor, atol=2e-3, rtol=0)
-    checkpoint = f"--ckpt_path={whole}/checkpoints/last.ckpt"
-    runs = [
-        fit(tmp_path / f"t{n}", f"--data.real={store}", checkpoint, *words, command="test")
-        for n, words in enumerate(([], two))
-    ]
-    judged = [json.loads((run / "metrics.json").read_text()) for run in runs]
-    assert judged[0]["cases"] == judged[1]["cases"]
-    assert len(judged[0]["cases"]) == 6 * 4
 
 
 def test_segment_refuses_a_dicom_whose_sector_is_unsure(

@@ -3,6 +3,7 @@
 Nothing heavy is imported before the subcommand is known, so ``--help`` is quick.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -113,6 +114,9 @@ def _mistake(error: BaseException | None) -> UserError | None:
 
 
 def _run(command: str, words: list[str]) -> None:
+    if command == "fit":  # until its first step there is nothing to save, and the same command starts it again
+        for number in (signal.SIGUSR1, signal.SIGTERM):
+            signal.signal(number, lambda *_: sys.exit(os.EX_TEMPFAIL))
     if command in TRAINING:
         _imported("train:main")([command, *words])
         return

@@ -1,21 +1,29 @@
 """``fit``, ``validate``, ``test`` and ``predict`` on Lightning's CLI."""
 
 import logging
+import os
 import re
+import sys
 import warnings
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import lightning as L
-import torch
+import yaml
+from jsonargparse import Namespace
+from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from torch.multiprocessing.spawn import ProcessExitedException
 
+from tte_tee.cli.resume import check_checkpoint, check_same_run, check_world, last_checkpoint, newest_checkpoint
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.errors import UserError
 from tte_tee.tasks.adapter import TEEAdapter
-from tte_tee.tasks.callbacks import EMA, Checkpoint, Export, ParameterTable, Predictions, Previews, StepLines
+from tte_tee.tasks.callbacks import EMA, Export, ParameterTable, Predictions, Previews, StepLines
+from tte_tee.tasks.checkpoint import FOLDER, Checkpoint, Preemption, checkpoints
 from tte_tee.tasks.diffusion import TTEDiffusion
 from tte_tee.tasks.segmenter import HeartSegmenter
 from tte_tee.tasks.task import Task
@@ -31,6 +39,11 @@ __all__ = [
 ]
 
 
+RESUME = (
+    "auto: go on with the run in the folder that --trainer.logger.init_args.version names, start it if it is not "
+    "there, and do nothing if it is finished. USR1 or TERM ends a run after its step with a checkpoint and exit "
+    "status 75 (EX_TEMPFAIL): give the same command again."
+)
 HINT = "; 'fit --help' and '--print_config' show what there is"
 
 
@@ -63,56 +76,87 @@ def one_line(message: str) -> str:
 class CLI(LightningCLI):
     """Lightning's CLI with this project's callbacks as keys of the config."""
 
+    finished: Path | None = None
+    """The run's folder, where ``--resume auto`` finds nothing left to do."""
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Adds ``ema``, ``previews`` and ``checkpoint``, and hands the seed to model and data."""
+        """Adds ``ema``, ``previews``, ``checkpoint`` and ``resume``, and hands the seed to model and data."""
         parser.add_lightning_class_args(EMA, "ema")
         parser.add_lightning_class_args(Previews, "previews")
         parser.add_lightning_class_args(Checkpoint, "checkpoint")
-        parser.set_defaults({"checkpoint.save_last": True, "checkpoint.save_top_k": 0})
+        parser.add_argument("--resume", type=Literal["never", "auto"], default="never", help=RESUME)
         parser.link_arguments("seed_everything", "model.init_args.seed")
         parser.link_arguments("seed_everything", "data.init_args.seed")
 
     def _parse_ckpt_path(self) -> None:
         """Leaves the checkpoint alone: what a run is comes from its config, and the file is checked below."""
 
+    @property
+    def _own(self) -> Namespace:
+        return self.config[self.subcommand]
+
     def before_instantiate_classes(self) -> None:
-        """Refuses to score a network with random weights."""
-        config = self.config[self.subcommand]
+        """Refuses to score a network with random weights, and a resume that cannot find its run."""
+        config = self._own
         untrained = config.model.init_args.get("method") == "none"
         if self.subcommand != "fit" and not untrained and not config.get("ckpt_path"):
             raise UserError("give --ckpt_path, a checkpoint of this config's run; else untrained weights would be used")
-        if config.get("ckpt_path"):
+        if config.get("ckpt_path") not in (None, "last"):
             check_checkpoint(Path(config.ckpt_path))
+        if self.subcommand == "fit" and config.resume == "auto":
+            if config.get("ckpt_path"):
+                raise UserError("--resume auto finds its checkpoint itself; leave out --ckpt_path")
+            if config.get("trainer.logger.init_args.version") is None:
+                raise UserError("--resume auto needs a folder that stays: give --trainer.logger.init_args.version too")
         config["weights_only"] = True  # a checkpoint is data, never code
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer; the exported folder records the config."""
         try:
-            trainer = super().instantiate_trainer(**kwargs)
+            plugins = [*(self._get(self.config_init, "trainer").get("plugins") or []), *_of_slurm()]
+            trainer = super().instantiate_trainer(plugins=plugins or None, **kwargs)
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
-        subcommand = self.config[self.subcommand]
+        check_world(trainer.num_devices, trainer.num_nodes)
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Export):
-                callback.config = {key: subcommand[key].as_dict() for key in ("model", "data", "trainer")}
-                callback.config["seed_everything"] = subcommand["seed_everything"]
+                callback.config = {key: self._own[key].as_dict() for key in ("model", "data", "trainer")}
+                callback.config["seed_everything"] = self._own["seed_everything"]
+        self._go_on(trainer, Path(trainer.log_dir or trainer.default_root_dir))
         return trainer
 
+    def _go_on(self, trainer: L.Trainer, run: Path) -> None:
+        """Chooses the checkpoint to go on from, if any, and takes back what the curve says of later steps."""
+        arguments = self.config_init[self.subcommand]
+        if arguments.get("ckpt_path") == "last":
+            arguments["ckpt_path"] = str(last_checkpoint(run))
+        if self.subcommand != "fit":
+            return
+        if arguments["resume"] == "auto":
+            check_same_run(run, yaml.safe_load(self._parser(self.subcommand).dump(self._own, skip_none=False)))
+            if (run / self.model.product).is_dir():
+                self.finished = run
+                return
+            newest = newest_checkpoint(run)
+            arguments["ckpt_path"] = str(newest) if newest else None
+        elif not arguments.get("ckpt_path") and checkpoints(run / FOLDER):
+            raise UserError(f"{run}: holds a run already; give --resume auto to go on, or another version")
+        if isinstance(trainer.logger, TensorBoardLogger):
+            start = arguments.get("ckpt_path")
+            trainer.logger._kwargs["purge_step"] = check_checkpoint(Path(start)) if start else 0
 
-def check_checkpoint(path: Path) -> None:
-    """Refuses what Lightning could not restore, before anything is built.
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs it, unless that has been done."""
+        if self.finished:
+            print(f"tte_tee fit: {self.finished} holds a finished run; nothing to do", file=sys.stderr)
+        else:
+            super()._run_subcommand(subcommand)
 
-    Raises:
-        UserError: the file is missing, holds more than plain tensors and numbers, or is no checkpoint.
-    """
-    if not path.is_file():
-        raise UserError(f"--ckpt_path {path}: no such file; runs keep theirs in checkpoints/last.ckpt")
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(f"--ckpt_path {path}: not a readable checkpoint; give the last.ckpt of a run") from error
-    if not isinstance(held, dict) or not {"state_dict", "pytorch-lightning_version"} <= set(held):
-        raise UserError(f"--ckpt_path {path}: not a checkpoint of a run; give its checkpoints/last.ckpt")
+
+def _of_slurm() -> list[SLURMEnvironment]:
+    """Slurm without Lightning's requeueing, whose signal handler saves in the middle of a step."""
+    ours = SLURMEnvironment.detect() and not TorchElasticEnvironment.detect()
+    return [SLURMEnvironment(auto_requeue=False)] if ours else []
 
 
 def main(words: list[str]) -> None:
@@ -126,6 +170,10 @@ def main(words: list[str]) -> None:
         _run(words)
     except MisconfigurationException as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+    except ProcessExitedException as error:
+        if error.exit_code != os.EX_TEMPFAIL:
+            raise
+        sys.exit(error.exit_code)  # a rank that was forked from here made way
 
 
 def _run(words: list[str]) -> None:
@@ -139,7 +187,7 @@ def _run(words: list[str]) -> None:
         seed_everything_default=0,
         save_config_kwargs={"overwrite": True},
         trainer_defaults={
-            "callbacks": [ParameterTable(), StepLines(), Predictions(), Export()],
+            "callbacks": [ParameterTable(), StepLines(), Predictions(), Export(), Preemption()],
             "max_epochs": -1,
             "check_val_every_n_epoch": None,
             "log_every_n_steps": 10,

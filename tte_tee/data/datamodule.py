@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
+from torch.utils.data.distributed import DistributedSampler
 
 from tte_tee.anatomy import PLANES, VIEWS, LabelSpace
 from tte_tee.data.augment import Augmentation
@@ -71,7 +72,7 @@ def frame_tensors(image: np.ndarray, mask: np.ndarray, sector: np.ndarray) -> Ba
 
 
 class Keyed(Dataset[Batch]):
-    """A dataset asked by position, for loaders that go through it in order."""
+    """A dataset asked by position."""
 
     def __init__(self, dataset: Dataset[Batch], keys: Sequence[Any]) -> None:
         self.dataset, self.keys = dataset, keys
@@ -81,6 +82,18 @@ class Keyed(Dataset[Batch]):
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+def in_order(dataset: Dataset[Batch], keys: Sequence[Any], batch_size: int, trainer: L.Trainer) -> DataLoader[Batch]:
+    """Goes through a dataset once in the order of the keys, each rank through its share.
+
+    Ranks get equally many frames, however few there are, so that none waits for another; what that
+    takes twice, ``tasks.task.gathered`` counts once.
+    """
+    keyed = Keyed(dataset, keys)
+    ranks, rank = trainer.world_size, trainer.global_rank
+    share: DistributedSampler[Batch] = DistributedSampler(keyed, num_replicas=ranks, rank=rank, shuffle=False)
+    return DataLoader(keyed, sampler=share, batch_size=batch_size)
 
 
 def whole_run(trainer: L.Trainer) -> dict[str, int]:
@@ -222,7 +235,8 @@ class EchoDataModule(L.LightningDataModule):
 
     def _ordered(self, split: str, *, image: bool = True) -> DataLoader[Batch]:
         keys = [(int(i), 0) for i in self.frames(split, image=image)]
-        return DataLoader(Keyed(FrameDataset(self.store), keys), batch_size=self.eval_batch_size)
+        assert self.trainer is not None
+        return in_order(FrameDataset(self.store), keys, self.eval_batch_size, self.trainer)
 
     def fixed_batch(self, size: int) -> Batch:
         """The same few frames every time: spread over the validation split, else over training."""

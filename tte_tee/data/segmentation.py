@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.alike import refuse_other_kind
 from tte_tee.data.augment import Augmentation
-from tte_tee.data.datamodule import Batch, Keyed, check_loading, frame_tensors, usable_frames, whole_run
+from tte_tee.data.datamodule import Batch, check_loading, frame_tensors, in_order, usable_frames, whole_run
 from tte_tee.data.leakage import BASE_SEEN, OF_A_PATIENT, refuse_seen, seen_in
 from tte_tee.data.mixing import REAL, SYNTHETIC, MixedStream, check_ratio
 from tte_tee.data.store import EchoStore
@@ -250,7 +250,8 @@ class SegmentationDataModule(L.LightningDataModule):
     def _ordered(self, store: EchoStore, split: str) -> DataLoader[Batch]:
         keys = [(REAL, int(index), 0) for index in self.evaluation_frames(split)]
         dataset = SegmentationDataset([store], Augmentation("none"), self.seed)
-        return DataLoader(Keyed(dataset, keys), batch_size=self.eval_batch_size)
+        assert self.trainer is not None
+        return in_order(dataset, keys, self.eval_batch_size, self.trainer)
 
 
 def choose_patients(patients: Collection[str], count: int, seed: int) -> list[str]:

@@ -60,6 +60,8 @@ class TEEAdapter(DiffusionTask):
         UserError: unknown group, or a scope that the method does not use.
     """
 
+    product = "adapter"
+
     def __init__(
         self,
         base: str = SHIPPED,
@@ -137,5 +139,5 @@ class TEEAdapter(DiffusionTask):
         """The folder ``adapter``."""
         known = {BASE_SEEN: sorted(self.base_seen())}
         record = {"base": self.base_name, "base_hash": self.base_hash, **known, **record}
-        save_adapter(run / "adapter", self.denoiser, self.maskr2, self.method, self.target, record)
-        return run / "adapter"
+        save_adapter(run / self.product, self.denoiser, self.maskr2, self.method, self.target, record)
+        return run / self.product

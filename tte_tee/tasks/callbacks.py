@@ -2,14 +2,13 @@
 
 import resource
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from diffusers.training_utils import EMAModel
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +17,8 @@ from tte_tee.data.leakage import SEEN
 from tte_tee.data.pictures import contact_sheet, write_png
 from tte_tee.errors import UserError
 from tte_tee.synthesis.provenance import provenance
-from tte_tee.tasks.task import Task
+from tte_tee.tasks.checkpoint import ends_a_step
+from tte_tee.tasks.task import Task, gathered
 
 
 class EMA(Callback):
@@ -99,39 +99,6 @@ class EMA(Callback):
         self._state = state_dict or None
 
 
-class Checkpoint(ModelCheckpoint):
-    """Lightning's checkpoint, whose ``last.ckpt`` is always the end of the run once it has ended.
-
-    Where validation and a save fall on one step, validation comes first: what it found (the best
-    weights so far) would be lost to a run that goes on from there.
-    """
-
-    _waiting: tuple[Any, ...] = ()
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Saves when it is time, or once the validation of this step is done."""
-        every = trainer.val_check_batch
-        if trainer.enable_validation and every and (trainer.fit_loop.total_batch_idx + 1) % every == 0:
-            self._waiting = (outputs, batch, batch_idx)
-        else:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-
-    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Makes up for a save that waited."""
-        super().on_validation_end(trainer, pl_module)
-        if self._waiting:
-            waiting, self._waiting = self._waiting, ()
-            super().on_train_batch_end(trainer, pl_module, *waiting)
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Saves the steps after the last periodic save."""
-        super().on_train_end(trainer, pl_module)
-        if self.save_last and trainer.global_step and self.dirpath is not None:
-            trainer.save_checkpoint(Path(self.dirpath) / "last.ckpt", weights_only=False)  # the optimiser too
-
-
 class ParameterTable(Callback):
     """Prints, before training, which groups of layers are trained and what they weigh."""
 
@@ -152,11 +119,6 @@ class ParameterTable(Callback):
         console.print(pl_module.remark())
         if not len(pl_module.data.store.indices(split="val")):
             console.print(f"{pl_module.data.path} has no split val: there will be no val/loss")
-
-
-def ends_a_step(trainer: L.Trainer, batch_idx: int) -> bool:
-    """Whether an optimiser step ends with this batch; under accumulation most do not."""
-    return (batch_idx + 1) % trainer.accumulate_grad_batches == 0
 
 
 class StepLines(Callback):
@@ -227,7 +189,7 @@ class Export(Callback):
     def __init__(self) -> None:
         self.config: dict[str, Any] = {}
         self._provenance: dict[str, Any] = {}
-        self._start = 0.0
+        self._start = self._before = 0.0
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Notes commit, versions and time of the start: what runs is the code of that moment."""
@@ -243,7 +205,7 @@ class Export(Callback):
             **self._provenance,
             "config": self.config,
             "steps": trainer.global_step,
-            "seconds": round(time.monotonic() - self._start, 1),
+            "seconds": round(self._seconds(), 1),
             "peak_memory_mib": peak_memory(pl_module.device),
             "parameters": {"trained": pl_module.layers()[-1].trainable, "share": pl_module.layers()[-1].share},
             "data": pl_module.data_record(),
@@ -251,6 +213,17 @@ class Export(Callback):
         }
         folder = pl_module.export(Path(log_dir), record)
         Console(stderr=True).print(f"left in [bold]{folder}[/bold]")
+
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._start
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long the run has taken so far, for the checkpoint."""
+        return {"seconds": self._seconds()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Counts on from the checkpoint."""
+        self._before = state_dict["seconds"]
 
 
 def peak_memory(device: torch.device) -> int:
@@ -264,23 +237,18 @@ class Predictions(Callback):
     """Writes what ``predict`` gives into the run's folder."""
 
     def __init__(self) -> None:
-        self._drawn: list[tuple[int, Any]] = []
+        self._drawn: dict[int, Any] = {}
 
     def on_predict_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, *_: Any) -> None:
         """Keeps the frames of a batch until all are there."""
         frames, images = outputs
-        self._drawn.extend(zip(frames.tolist(), images.numpy(), strict=True))
+        self._drawn.update(zip(frames.tolist(), images.numpy(), strict=True))
 
     def on_predict_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Gathers the frames of all ranks and writes them on the first."""
         assert isinstance(pl_module, Task)
-        drawn: Iterable[tuple[int, Any]] = self._drawn
-        if trainer.world_size > 1:
-            parts: list[list[tuple[int, Any]]] = [[] for _ in range(trainer.world_size)]
-            torch.distributed.all_gather_object(parts, self._drawn)
-            drawn = (pair for part in parts for pair in part)
+        drawn, self._drawn = gathered(trainer, self._drawn), {}
         folder = Path(trainer.log_dir or trainer.default_root_dir)  # asked on every rank: it is broadcast
         if trainer.is_global_zero:
-            path = pl_module.write_predictions(folder, dict(drawn))
+            path = pl_module.write_predictions(folder, drawn)
             Console(stderr=True).print(f"left in [bold]{path}[/bold]")
-        self._drawn = []

@@ -22,7 +22,7 @@ from tte_tee.models.folders import save_base
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.frames import Sampling, draw_frames
 from tte_tee.synthesis.generate import write_predictions
-from tte_tee.tasks.task import Preview, Task
+from tte_tee.tasks.task import Preview, Task, gathered
 
 
 class DiffusionTask(Task):
@@ -51,6 +51,7 @@ class DiffusionTask(Task):
         if min_snr_gamma <= 0:
             raise UserError(f"model.min_snr_gamma: {min_snr_gamma}; use a number above 0")
         self.mask_dropout, self.min_snr_gamma, self.sampling = mask_dropout, min_snr_gamma, sampling
+        self._losses: dict[int, float] = {}
 
     def configure_model(self) -> None:
         """Builds the network once the data's label space is known.
@@ -71,6 +72,7 @@ class DiffusionTask(Task):
         return encode_condition(self.maskr2(batch["mask"]), batch["sector"], null)
 
     def _shared_step(self, batch: Batch, stage: str) -> Tensor:
+        """Loss ``[B]`` of each frame of a batch."""
         image = batch["image"]
         # The noise of an evaluation depends on the frame alone, so runs of any seed compare.
         key = ("train", self.seed) if stage == "train" else ("evaluate", 0)
@@ -78,29 +80,47 @@ class DiffusionTask(Task):
         timesteps, noise, uniform = (t.to(image.device) for t in draws)
         null = uniform < self.mask_dropout if stage == "train" else None
         condition = self.condition(batch, null)
-        loss = diffusion_loss(
+        return diffusion_loss(
             lambda noisy, t: self.denoiser(noisy, t, condition, batch["plane"]),
             self.schedule,
             image,
             timesteps,
             noise,
             self.min_snr_gamma,
-        ).mean()
-        self.log(f"{stage}/loss", loss, prog_bar=True, batch_size=len(image), sync_dist=stage != "train")
-        return loss
+        )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Min-SNR weighted denoising loss of one batch."""
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
-        return self._shared_step(batch, "train")
+        loss = self._shared_step(batch, "train").mean()
+        # The curve is that of the global batch, not of the first rank's part.
+        self.log("train/loss", loss, prog_bar=True, batch_size=len(batch["image"]), sync_dist=True)
+        return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """The same loss at fixed time steps and noise."""
-        self._shared_step(batch, "val")
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Logs the mean over the validation frames."""
+        self._log_mean("val/loss")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """The same loss at fixed time steps and noise."""
-        self._shared_step(batch, "test")
+        self._evaluate(batch)
+
+    def on_test_epoch_end(self) -> None:
+        """Logs the mean over the test frames."""
+        self._log_mean("test/loss")
+
+    def _evaluate(self, batch: Batch) -> None:
+        losses = self._shared_step(batch, "evaluate").tolist()
+        self._losses.update(zip(batch["frame"].tolist(), losses, strict=True))
+
+    def _log_mean(self, name: str) -> None:
+        losses, self._losses = self._losses, {}
+        mean = float(np.mean(list(gathered(self.trainer, losses).values())))
+        self.log(name, mean, prog_bar=True, sync_dist=True)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
         """Indices ``[B]`` of the frames whose masks were used, and frames drawn, uint8 ``[B, H, W]``."""
@@ -159,6 +179,8 @@ class TTEDiffusion(DiffusionTask):
         seed: of time steps, noise and dropout; the command line sets it to ``seed_everything``.
     """
 
+    product = "base"
+
     def __init__(
         self,
         denoiser: DenoiserConfig = DenoiserConfig(),
@@ -192,5 +214,5 @@ class TTEDiffusion(DiffusionTask):
 
     def export(self, run: Path, record: dict[str, Any]) -> Path:
         """The folder ``base``."""
-        save_base(run / "base", self.denoiser, self.schedule, record, half=self.half_precision)
-        return run / "base"
+        save_base(run / self.product, self.denoiser, self.schedule, record, half=self.half_precision)
+        return run / self.product

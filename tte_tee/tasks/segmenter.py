@@ -26,7 +26,7 @@ from tte_tee.models.segmenter import (
     take_over,
 )
 from tte_tee.tasks.judge import score, write_found, write_judgement
-from tte_tee.tasks.task import Preview, Task
+from tte_tee.tasks.task import Preview, Task, gathered
 
 _PREVIEW_SIDE = 128
 
@@ -47,6 +47,8 @@ class HeartSegmenter(Task):
         warmup_steps: linear warm-up before the cosine.
         seed: of initialisation; the command line sets it to ``seed_everything``.
     """
+
+    product = "segmenter"
 
     def __init__(
         self,
@@ -123,13 +125,9 @@ class HeartSegmenter(Task):
         self._found.update(zip(batch["frame"].tolist(), found, strict=True))
 
     def _gathered(self) -> dict[int, np.ndarray]:
-        """Masks found by all ranks, by index of the frame: what is padded twice is one."""
+        """Masks found by all ranks since the last call, by index of the frame."""
         found, self._found = self._found, {}
-        if self.trainer.world_size == 1:
-            return found
-        parts: list[dict[int, np.ndarray]] = [{} for _ in range(self.trainer.world_size)]
-        torch.distributed.all_gather_object(parts, found)
-        return {index: mask for part in parts for index, mask in part.items()}
+        return gathered(self.trainer, found)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Finds masks; they are scored when all are there."""
@@ -214,8 +212,8 @@ class HeartSegmenter(Task):
         if self._best:
             self.segmenter.load_state_dict(self._best)
         record = {**record, "val_dice": self._best_dice if self._best else None}
-        save_segmenter(run / "segmenter", self.segmenter, self.target, self.data.image_size, record)
-        return run / "segmenter"
+        save_segmenter(run / self.product, self.segmenter, self.target, self.data.image_size, record)
+        return run / self.product
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the best weights beside the latest."""

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar
 
 import lightning as L
 import numpy as np
@@ -15,6 +15,9 @@ from tte_tee.data.datamodule import Batch, EchoDataModule
 from tte_tee.data.leakage import seen_by_learning_from
 from tte_tee.errors import UserError
 from tte_tee.models.adapters import GroupRow
+from tte_tee.models.diffusion import generator_for
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,23 @@ class Preview:
     titles: tuple[str, ...]
 
 
+def gathered(trainer: L.Trainer, found: Mapping[int, Found]) -> dict[int, Found]:
+    """What all ranks found, by index of the frame in rising order.
+
+    Ranks evaluate equally many frames, some of them twice if need be; here each counts once.
+    """
+    parts: list[Mapping[int, Found]] = [found] * trainer.world_size
+    if trainer.world_size > 1:
+        torch.distributed.all_gather_object(parts, found)
+    every = {index: what for part in parts for index, what in part.items()}
+    return {index: every[index] for index in sorted(every)}
+
+
 class Task(L.LightningModule):
     """A network that is built once the data is known, trained by AdamW over a cosine, and left in a folder.
+
+    Attributes:
+        product: name of that folder in the run's own; where it stands, the run is finished.
 
     Args:
         learning_rate: of AdamW.
@@ -37,6 +55,8 @@ class Task(L.LightningModule):
     Raises:
         UserError: a number is out of its range.
     """
+
+    product: ClassVar[str]
 
     def __init__(self, learning_rate: float, weight_decay: float, warmup_steps: int, seed: int) -> None:
         super().__init__()
@@ -66,6 +86,10 @@ class Task(L.LightningModule):
                 torch.manual_seed(self.seed)
                 self.build(self.data.label_space)
             self._built = True
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Keys what the network itself draws (dropout), so that a run that went on draws the same."""
+        torch.manual_seed(generator_for("network", self.seed, batch_idx, self.global_rank).initial_seed())
 
     def layers(self) -> list[GroupRow]:
         """What is trained, a row per group of layers, the last one their total."""
@@ -101,7 +125,7 @@ class Task(L.LightningModule):
         return seen_by_learning_from(self.data.store)
 
     def export(self, run: Path, record: dict[str, Any]) -> Path:
-        """Leaves what was trained in a folder of the run, with the record of where it comes from."""
+        """Leaves what was trained in ``run / product``, with the record of where it comes from."""
         raise NotImplementedError
 
     def write_predictions(self, run: Path, predictions: Mapping[int, np.ndarray]) -> Path:
