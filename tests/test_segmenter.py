@@ -55,6 +55,8 @@ def test_training_finds_structures(fit: Train, seg_run: Path, tmp_path: Path) ->
     )
     # The toy's structures look alike, so only their places tell them apart.
     dice = [load_segmenter(folder / "segmenter").record["val_dice"] for folder in (seg_run, run)]
+    structures = load_segmenter(seg_run / "segmenter").record["val_structures"]
+    assert np.mean(list(structures.values())) == pytest.approx(dice[0])
     assert dice[1] > 0.15 > 2 * dice[0]
 
 

@@ -64,6 +64,7 @@ class HeartSegmenter(Task):
         self._found: dict[int, np.ndarray] = {}
         self._best: dict[str, Tensor] = {}
         self._best_dice = -1.0
+        self._best_structures: dict[str, float] = {}
 
     @property
     def data(self) -> SegmentationDataModule:  # type: ignore[override]
@@ -137,13 +138,13 @@ class HeartSegmenter(Task):
         """Scores the validation patients, and keeps the weights if they are the best so far."""
         result = score(self.data.store, self._gathered())
         summary = result.summary()
-        for structure, values in summary["structures"].items():
-            if values["dice"] is not None:
-                self.log(f"val/dice/{structure}", values["dice"], sync_dist=True)
+        structures = {s: v["dice"] for s, v in summary["structures"].items() if v["dice"] is not None}
+        for structure, dice in structures.items():
+            self.log(f"val/dice/{structure}", dice, sync_dist=True)
         dice = summary["mean_dice"] or 0.0
         self.log("val/dice", dice, prog_bar=True, sync_dist=True)
         if not self.trainer.sanity_checking and self.trainer.state.fn == "fit" and dice > self._best_dice:
-            self._best_dice = dice
+            self._best_dice, self._best_structures = dice, structures
             self._best = {name: weight.detach().clone() for name, weight in self.segmenter.state_dict().items()}
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -211,20 +212,24 @@ class HeartSegmenter(Task):
         """The folder ``segmenter``: the best weights on validation patients."""
         if self._best:
             self.segmenter.load_state_dict(self._best)
-        record = {**record, "val_dice": self._best_dice if self._best else None}
+        record = {
+            **record,
+            "val_dice": self._best_dice if self._best else None,
+            "val_structures": self._best_structures,
+        }
         save_segmenter(run / self.product, self.segmenter, self.target, self.data.image_size, record)
         return run / self.product
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the best weights beside the latest."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["best"] = {"weights": self._best, "dice": self._best_dice}
+        checkpoint["best"] = {"weights": self._best, "dice": self._best_dice, "structures": self._best_structures}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on from the latest weights; evaluates with the best, which are averages already."""
         super().on_load_checkpoint(checkpoint)
-        best = checkpoint.get("best") or {"weights": {}, "dice": -1.0}
-        self._best, self._best_dice = best["weights"], best["dice"]
+        best = checkpoint.get("best") or {"weights": {}, "dice": -1.0, "structures": {}}
+        self._best, self._best_dice, self._best_structures = best["weights"], best["dice"], best["structures"]
         if self._best and self.trainer.state.fn != "fit":
             checkpoint["state_dict"].update({f"segmenter.{name}": weight for name, weight in self._best.items()})
             checkpoint["callbacks"] = {k: v for k, v in checkpoint.get("callbacks", {}).items() if k != "EMA"}
