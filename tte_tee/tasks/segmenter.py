@@ -217,7 +217,7 @@ class HeartSegmenter(Task):
             "val_dice": self._best_dice if self._best else None,
             "val_structures": self._best_structures,
         }
-        save_segmenter(run / self.product, self.segmenter, self.target, self.data.image_size, {**record, **scores})
+        save_segmenter(run / self.product, self.segmenter, self.target, self.data.image_size, record)
         return run / self.product
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
