@@ -11,11 +11,15 @@ import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
+from tte_tee.cli import TRAINING
+from tte_tee.cli.code import ALLOWED, FLAG, HELP, plain_configs, refuse_foreign_code
+from tte_tee.cli.faults import told
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.errors import UserError
 from tte_tee.tasks.adapter import TEEAdapter
 from tte_tee.tasks.callbacks import EMA, Checkpoint, Export, ParameterTable, Predictions, Previews, StepLines
+from tte_tee.tasks.checkpoint_file import WholeCheckpoints
 from tte_tee.tasks.diffusion import TTEDiffusion
 from tte_tee.tasks.segmenter import HeartSegmenter
 from tte_tee.tasks.task import Task
@@ -52,6 +56,8 @@ def one_line(message: str) -> str:
     Where a value fits none of several types it lists one complaint per type; "not None" is never
     the one that helps. A message of a nested key arrives here twice.
     """
+    if foreign := re.search(r"Importing '([^']+)' is not allowed", message):
+        return f"{foreign[1]} is no code of {', '.join(ALLOWED)}; where you trust it, {FLAG} runs it"
     head, _, complaints = message.replace(HINT, "").partition("Errors:")
     lines = [line.strip(" -") for line in (complaints or head).splitlines()]
     lines = [line for line in lines if line and not line.startswith(("Given value", "Expected a <class 'NoneType'>"))]
@@ -91,12 +97,34 @@ class CLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
+        trainer.strategy.checkpoint_io = WholeCheckpoints()
         subcommand = self.config[self.subcommand]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Export):
                 callback.config = {key: subcommand[key].as_dict() for key in ("model", "data", "trainer")}
                 callback.config["seed_everything"] = subcommand["seed_everything"]
         return trainer
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Runs it; where ``fit`` breaks off by no defect of ours, says what of it is left."""
+        try:
+            super()._run_subcommand(subcommand)
+        except Exception as error:
+            line = told(error)
+            if line is None or subcommand != "fit":
+                raise
+            raise UserError(f"{line}{kept(self.trainer)}") from error
+
+
+def kept(trainer: L.Trainer) -> str:
+    """What a run that broke off after some steps has left, and how to go on from there."""
+    folder = getattr(trainer.checkpoint_callback, "dirpath", None)
+    if not trainer.global_step:
+        return ""
+    last = Path(folder or ".") / "last.ckpt"
+    if not last.is_file():
+        return f"; nothing is kept of its {trainer.global_step} steps"
+    return f"; kept: {last}, go on with --ckpt_path {last}"
 
 
 def check_checkpoint(path: Path) -> None:
@@ -122,8 +150,11 @@ def main(words: list[str]) -> None:
         UserError: what the user gave does not fit together.
     """
     _quiet()
+    plain_configs()
+    if FLAG not in words:
+        refuse_foreign_code()
     try:
-        _run(words)
+        _run([word for word in words if word != FLAG])
     except MisconfigurationException as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
 
@@ -133,7 +164,7 @@ def _run(words: list[str]) -> None:
         Task,
         L.LightningDataModule,
         parser_class=Parser,
-        parser_kwargs={"prog": "python -m tte_tee"},
+        parser_kwargs={"prog": "python -m tte_tee", **{name: {"description": HELP} for name in TRAINING}},
         subclass_mode_model=True,
         subclass_mode_data=True,
         seed_everything_default=0,
