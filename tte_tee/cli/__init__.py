@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from tte_tee import __version__
-from tte_tee.cli.faults import told
+from tte_tee.cli.faults import quiet_threads, told
 from tte_tee.errors import UserError
 
 HELP = """\
@@ -83,7 +83,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         _check_words(words)
-        _run(words[0], words[1:])
+        with quiet_threads():
+            _run(words[0], words[1:])
     except KeyboardInterrupt:
         print(f"tte_tee {words[0]}: interrupted", file=sys.stderr)
         sys.exit(130)

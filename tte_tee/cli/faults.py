@@ -6,7 +6,9 @@ Libraries raise these under many types and in many lines; here they become one l
 import errno
 import os
 import re
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tte_tee.errors import UserError
 
@@ -80,3 +82,19 @@ def _error_number(error: BaseException) -> int:
         return error.errno
     found = _NUMBER.search(str(error))
     return int(found[1]) if found else 0
+
+
+@contextmanager
+def quiet_threads() -> Iterator[None]:
+    """Keeps threads from printing faults; a logger's comes again, in the main thread, when it is next written to."""
+    before = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if args.exc_value is None or told(args.exc_value) is None:
+            before(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = before

@@ -113,18 +113,16 @@ class CLI(LightningCLI):
             line = told(error)
             if line is None or subcommand != "fit":
                 raise
-            raise UserError(f"{line}{kept(self.trainer)}") from error
+            raise UserError(f"{line}{kept(self.trainer, self.config[subcommand].get('ckpt_path'))}") from error
 
 
-def kept(trainer: L.Trainer) -> str:
-    """What a run that broke off after some steps has left, and how to go on from there."""
-    folder = getattr(trainer.checkpoint_callback, "dirpath", None)
-    if not trainer.global_step:
-        return ""
-    last = Path(folder or ".") / "last.ckpt"
-    if not last.is_file():
-        return f"; nothing is kept of its {trainer.global_step} steps"
-    return f"; kept: {last}, go on with --ckpt_path {last}"
+def kept(trainer: L.Trainer, resumed: str | None) -> str:
+    """What a run that broke off has left, and how to go on from there."""
+    last = Path(getattr(trainer.checkpoint_callback, "dirpath", None) or ".") / "last.ckpt"
+    found = str(last) if last.is_file() else resumed
+    if found:
+        return f"; kept: {found}, go on with --ckpt_path {found}"
+    return f"; none of its {trainer.global_step} steps is kept" if trainer.global_step else ""
 
 
 def check_checkpoint(path: Path) -> None:

@@ -38,7 +38,7 @@ class EchoStore:
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
         self.path = Path(path)
-        self._handles: dict[int, dict[str, h5py.Dataset]] = {}
+        self._handles: dict[int, tuple[dict[str, h5py.Dataset], int, int]] = {}
         try:
             if not self.path.is_file():
                 raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
@@ -79,8 +79,12 @@ class EchoStore:
         pid = os.getpid()
         if pid not in self._handles:
             file = h5py.File(self.path, "r", locking=False)
-            self._handles[pid] = {name: file[name] for name in ARRAYS}  # by name is as slow as reading a frame
-        return self._handles[pid]
+            arrays = {name: file[name] for name in ARRAYS}  # by name is as slow as reading a frame
+            self._handles[pid] = arrays, file.id.get_vfd_handle(), file.id.get_filesize()
+        arrays, descriptor, size = self._handles[pid]
+        if os.fstat(descriptor).st_size < size:
+            raise OSError("it became shorter")  # HDF5 would read zeros
+        return arrays
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image, mask and sector of one frame, each uint8 ``[H, W]``.
