@@ -101,9 +101,7 @@ def test_a_disk_that_fills_up_is_one_line_and_leaves_nothing_half(broken: Broken
     assert not [name for name in left(run) if "tmp" in name]
 
 
-def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(
-    broken: Broken, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(broken: Broken, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, saved = Path.write_bytes, list[Path]()
 
     def full(self: Path, content: bytes) -> int:
@@ -191,11 +189,14 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
         (OSError(errno.ENOSPC, "No space left on device", "/runs/f"), "/runs/f: No space left on device; free"),
         (OSError(errno.EROFS, "Read-only file system", "/runs/f"), "/runs/f: Read-only file system; name"),
         (OSError("Can't write (errno = 28, error message = 'No space left', name = 'f.h5')"), "f.h5: No space left"),
-        (RuntimeError('SafetensorError: IoError(Os { code: 28, kind: StorageFull })'), "No space left on device"),
+        (RuntimeError("SafetensorError: IoError(Os { code: 28, kind: StorageFull })"), "No space left on device"),
         (MemoryError(), "memory is too small"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), "memory is too small"),
         (raised(ValueError("a page of types"), UserError("model.rank: 0")), "model.rank: 0"),
-        (UserError("Caught UserError in DataLoader worker process 0.\nTraceback\n  x\ntte.UserError: f.h5: y\n"), "f.h5: y"),
+        (
+            UserError("Caught UserError in DataLoader worker process 0.\nTraceback\n  x\ntte.UserError: f.h5: y\n"),
+            "f.h5: y",
+        ),
     ],
 )
 def test_what_libraries_say_of_a_fault_is_one_line(error: BaseException, says: str) -> None:

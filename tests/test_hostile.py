@@ -140,7 +140,8 @@ def test_help_says_what_a_config_may_name(command: str, capsys: pytest.CaptureFi
         "model: !!python/object/apply:os.system [touch it_ran]",
         "a: " + "[" * 5000 + "]" * 5000,
         "a: " + "{a: " * 2000 + "1" + "}" * 2000,
-        "a: &a [x, x]\n" + "".join(f"{n}: &{n} [{', '.join(['*' + p] * 9)}]\n" for p, n in zip("abcdefg", "bcdefgh")),
+        "a: &a [x, x]\n"
+        + "".join(f"{n}: &{n} [{', '.join(['*' + p] * 9)}]\n" for p, n in zip("abcdefg", "bcdefgh", strict=True)),
         "\0",
         "model: {class_path: [TEEAdapter]}",
     ],
