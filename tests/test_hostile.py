@@ -152,6 +152,11 @@ def test_a_config_that_is_no_config_is_one_line(text: str, tmp_path: Path, ends:
     ends(lambda: main(["fit", f"--config={tmp_path / 'c.yaml'}"]))
 
 
+def test_a_config_that_is_no_text_is_one_line(tmp_path: Path, ends: Ends) -> None:
+    (tmp_path / "c.yaml").write_bytes(b"seed_everything: \xdf\xff")
+    assert "no UTF-8 text" in ends(lambda: main(["fit", f"--config={tmp_path / 'c.yaml'}"]))
+
+
 def test_no_config_comes_from_the_network(ends: Ends) -> None:
     assert "does not exist" in ends(lambda: main(["fit", "--config=https://127.0.0.1:9/c.yaml"]))
 

@@ -1,6 +1,6 @@
 """Kills and hostile files, counted: what survives, what is lost, what ends in a traceback.
 
-    python experiments/bench/faults.py [--pack 140] [--fit 40] [--synthesize 20] [--fuzz 500] [--seed 0] [--out FILE.json]
+    python experiments/bench/faults.py [--pack 140] [--fit 40] [--synthesize 20] [--fuzz 500] [--out FILE.json]
 
 Kills: the real command, in a process of its own, gets SIGKILL at a random time between the first sign of its
 work and its end, then the same command is given again (``fit`` with its last checkpoint). *Survived*: the end is to
@@ -233,25 +233,30 @@ def report(results: dict[str, Any], seed: int) -> str:
     commands = [f"- `{name}`: `{result['command']}`" for name, result in results.items()]
     text, failures = __doc__ or "", [fail for result in results.values() for fail in result["failures"]]
     said = " ".join(text.split("\n\n", 2)[2].split()).replace("``", "`")
-    counts = " ".join(f"--{name} {result['trials']}" for name, result in results.items() if name in ("pack", "fit", "synthesize"))
+    counts = " ".join(
+        f"--{name} {result['trials']}" for name, result in results.items() if name in ("pack", "fit", "synthesize")
+    )
     fuzzed = sum(result["trials"] for name, result in results.items() if name.startswith("fuzz"))
-    return "\n".join(
-        [
-            "# Kills and hostile files",
-            "",
-            f"`python experiments/bench/faults.py {counts} --fuzz {fuzzed} --seed {seed}`. {said}",
-            "",
-            f"| what | trials | {' | '.join(OUTCOMES)} |",
-            "|---|---|---|---|---|",
-            *rows,
-            "",
-            "Commands:",
-            "",
-            *commands,
-            "",
-            *(f"- {fail}" for fail in failures),
-        ]
-    ).rstrip() + "\n"
+    return (
+        "\n".join(
+            [
+                "# Kills and hostile files",
+                "",
+                f"`python experiments/bench/faults.py {counts} --fuzz {fuzzed} --seed {seed}`. {said}",
+                "",
+                f"| what | trials | {' | '.join(OUTCOMES)} |",
+                "|---|---|---|---|---|",
+                *rows,
+                "",
+                "Commands:",
+                "",
+                *commands,
+                "",
+                *(f"- {fail}" for fail in failures),
+            ]
+        ).rstrip()
+        + "\n"
+    )
 
 
 def main() -> None:

@@ -217,6 +217,10 @@ def judge(words: list[str]) -> tuple[str, str]:
 
 def run_cases(folder: Path, seed: int, first: int, count: int) -> None:
     """Runs cases ``first`` to ``count``; a JSON line before and after each."""
+    import tte_tee.cli.synthesize
+    import tte_tee.cli.train
+    import tte_tee.synthesis.generate  # noqa: F401  # what is slow to import is no case's time
+
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     signal.signal(signal.SIGALRM, _too_long)
     for number in range(first, count):
@@ -256,7 +260,9 @@ def fuzz(folder: Path, count: int, seed: int) -> dict[str, Any]:
         for line in lines:
             commands.setdefault(line["kind"], " ".join(line.get("words", ())).replace(str(folder), "FOLDER"))
         if "outcome" not in lines[-1]:  # it took the process down
-            lines.append({**lines[-1], "outcome": "traceback", "reason": f"the process died ({done.returncode}) or hung"})
+            lines.append(
+                {**lines[-1], "outcome": "traceback", "reason": f"the process died ({done.returncode}) or hung"}
+            )
         for line in (line for line in lines if "outcome" in line):
             outcomes[line["kind"]][line["outcome"]] += 1
             if line["reason"]:

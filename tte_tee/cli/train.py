@@ -81,6 +81,13 @@ class CLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Leaves the checkpoint alone: what a run is comes from its config, and the file is checked below."""
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses; a config that is no text, or that nests without end, is the user's mistake."""
+        try:
+            super().parse_arguments(parser, args)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise UserError(f"--config: no UTF-8 text of a config ({str(error).splitlines()[0]})") from error
+
     def before_instantiate_classes(self) -> None:
         """Refuses to score a network with random weights."""
         config = self.config[self.subcommand]
