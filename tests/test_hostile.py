@@ -373,6 +373,17 @@ def test_a_store_that_reads_other_files_or_unfolds_is_refused(
         EchoStore(store)
 
 
+def test_texts_without_end_are_refused(store: Path) -> None:
+    """HDF5 itself would step by 0 bytes for ever."""
+    data = store.read_bytes()
+    place = data.index(b"GCOL") + 16
+    size = int.from_bytes(data[place + 8 : place + 16], "little")
+    free = place + 16 + (size + 7) // 8 * 8
+    store.write_bytes(data[:free] + bytes(16) + data[free + 16 :])
+    with pytest.raises(UserError, match="a collection of texts is damaged"):
+        EchoStore(store)
+
+
 def test_columns_hold_what_they_declare(store: Path) -> None:
     """A store that links nowhere is still read: the check is of links, not of names."""
     assert list(EchoStore(store).table) == list(COLUMNS)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.anatomy import LabelSpace
+from tte_tee.data.store.heap import check_texts
 from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo, blocks, check_table
 from tte_tee.errors import UserError
 from tte_tee.files import first_line
@@ -56,6 +57,8 @@ class EchoStore:
                 _check_links(file)
                 count, *size = file["images"].shape
                 _check_frames(file, count, size)
+                texts = [file[f"frames/{name}"] for name, dtype in COLUMNS.items() if np.dtype(dtype).kind == "O"]
+                check_texts(self.path, texts)
                 self.table = read_table(file)
                 if any(file[name].shape != (count, *size) for name in ARRAYS):
                     raise UserError(f"{self.path}: images, masks, sector and frames differ in number; pack it again")
