@@ -20,7 +20,7 @@ comma := ,
 space := $(empty) $(empty)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 
-.PHONY: help setup fit phantom test test-slow test-all lint bench format types check constraints clean
+.PHONY: help setup fit phantom test test-slow test-all lint bench faults format types check constraints clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET'
@@ -63,6 +63,9 @@ test-all: $(READY) ## run all tests and say which lines none of them reaches
 bench: $(READY) ## measure what a user waits for, into experiments/bench/*.json
 	$(BIN)/python experiments/bench/speed.py --out experiments/bench/speed.json
 	$(BIN)/python experiments/bench/loading.py --out experiments/bench/loading.json
+
+faults: $(READY) ## kill commands and spoil their inputs, hundreds of times (hours), into experiments/bench/faults.*
+	$(BIN)/python experiments/bench/faults.py --out experiments/bench/faults.json $(ARGS)
 
 lint: $(READY) ## check style and format
 	$(BIN)/ruff check .

@@ -11,9 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tte_tee.errors import UserError
 
 _FOLDERS = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s'\"/]+/)*")  # of an absolute path
+_LARGEST_JSON = 2**26  # bytes: a record names thousands of patients, and no more
+_DEEPEST, _ALIASES = 64, 20
 
 
 @contextmanager
@@ -85,15 +89,31 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
     """Reads the JSON file that makes a folder a ``kind``.
 
     Raises:
-        UserError: it is missing, or is no JSON mapping.
+        UserError: it is missing, or is no JSON mapping of a size that such a folder has.
     """
     try:
+        if path.stat().st_size > _LARGEST_JSON:
+            raise ValueError(f"larger than {_LARGEST_JSON // 2**20} MiB")
         values = json.loads(path.read_text())
         if not isinstance(values, dict):
             raise ValueError("no mapping")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path.parent}: no {kind} folder ({path.name}: {first_line(error)})") from error
     return values
+
+
+def check_yaml(text: str) -> None:
+    """Refuses what would grow without end once it is unfolded: brackets in brackets, aliases of aliases.
+
+    Raises:
+        yaml.YAMLError: saying which.
+    """
+    depth = aliases = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        aliases += isinstance(event, yaml.AliasEvent)
+        if depth > _DEEPEST or aliases > _ALIASES:
+            raise yaml.YAMLError(f"is nested deeper than {_DEEPEST} levels, or has more than {_ALIASES} aliases")
 
 
 def file_hash(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The command line: which subcommand, and one line for every mistake of the user's.
+"""The command line: which subcommand, and one line for every mistake of the user's or fault of the machine.
 
 Nothing heavy is imported before the subcommand is known, so ``--help`` is quick.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from tte_tee import __version__
+from tte_tee.cli.faults import quiet_threads, told
 from tte_tee.errors import UserError
 
 HELP = """\
@@ -75,7 +76,7 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs one command; exits with status 2 and one line when the user gave something wrong."""
+    """Runs one command; exits with status 2 and one line when the user gave something wrong or the machine failed."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         print(HELP, end="")
@@ -85,15 +86,16 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
     try:
         _check_words(words)
-        _run(words[0], words[1:])
+        with quiet_threads():
+            _run(words[0], words[1:])
     except KeyboardInterrupt:
         print(f"tte_tee {words[0]}: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        mistake = _mistake(error)
-        if mistake is None:
+        line = told(error)
+        if line is None:
             raise
-        print(f"tte_tee {words[0]}: {mistake}", file=sys.stderr)
+        print(f"tte_tee {words[0]}: {line}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -104,13 +106,6 @@ def _check_words(words: Sequence[str]) -> None:
             word.encode()
         except UnicodeEncodeError as error:
             raise UserError(f"{word!a} is not UTF-8; rename what it names, or type it anew") from error
-
-
-def _mistake(error: BaseException | None) -> UserError | None:
-    """The user's mistake behind an error; parsers wrap what a constructor raises."""
-    while error is not None and not isinstance(error, UserError):
-        error = error.__cause__ or error.__context__
-    return error
 
 
 def _run(command: str, words: list[str]) -> None:

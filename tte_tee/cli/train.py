@@ -17,13 +17,17 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch.multiprocessing.spawn import ProcessExitedException
 
+from tte_tee.cli import TRAINING
+from tte_tee.cli.code import ALLOWED, FLAG, HELP, plain_configs, refuse_foreign_code
+from tte_tee.cli.faults import told
 from tte_tee.cli.resume import check_checkpoint, check_same_run, check_world, last_checkpoint, newest_checkpoint
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.errors import UserError
 from tte_tee.tasks.adapter import TEEAdapter
 from tte_tee.tasks.callbacks import EMA, Export, ParameterTable, Predictions, Previews, StepLines
-from tte_tee.tasks.checkpoint import FOLDER, Checkpoint, Preemption, checkpoints
+from tte_tee.tasks.checkpoint import FOLDER, LAST, Checkpoint, Preemption, checkpoints
+from tte_tee.tasks.checkpoint_file import WholeCheckpoints
 from tte_tee.tasks.diffusion import TTEDiffusion
 from tte_tee.tasks.segmenter import HeartSegmenter
 from tte_tee.tasks.task import Task
@@ -65,6 +69,8 @@ def one_line(message: str) -> str:
     Where a value fits none of several types it lists one complaint per type; "not None" is never
     the one that helps. A message of a nested key arrives here twice.
     """
+    if foreign := re.search(r"Importing '([^']+)' is not allowed", message):
+        return f"{foreign[1]} is no code of {', '.join(ALLOWED)}; where you trust it, {FLAG} runs it"
     head, _, complaints = message.replace(HINT, "").partition("Errors:")
     lines = [line.strip(" -") for line in (complaints or head).splitlines()]
     lines = [line for line in lines if line and not line.startswith(("Given value", "Expected a <class 'NoneType'>"))]
@@ -95,6 +101,13 @@ class CLI(LightningCLI):
     def _own(self) -> Namespace:
         return self.config[self.subcommand]
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parses; a config that is no text, or that nests without end, is the user's mistake."""
+        try:
+            super().parse_arguments(parser, args)
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise UserError(f"--config: no UTF-8 text of a config ({str(error).splitlines()[0]})") from error
+
     def before_instantiate_classes(self) -> None:
         """Refuses to score a network with random weights, and a resume that cannot find its run."""
         config = self._own
@@ -118,6 +131,7 @@ class CLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
         check_world(trainer.num_devices, trainer.num_nodes)
+        trainer.strategy.checkpoint_io = WholeCheckpoints()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Export):
                 callback.config = {key: self._own[key].as_dict() for key in ("model", "data", "trainer")}
@@ -146,11 +160,27 @@ class CLI(LightningCLI):
             trainer.logger._kwargs["purge_step"] = check_checkpoint(Path(start)) if start else 0
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Runs it, unless that has been done."""
-        if self.finished:
+        """Runs it, unless that has been done; where ``fit`` breaks off by no defect of ours, says what is left of it."""
+        """Runs it, unless that has been done; where ``fit`` breaks off by no defect of ours, says what is left."""
             print(f"tte_tee fit: {self.finished} holds a finished run; nothing to do", file=sys.stderr)
-        else:
+            return
+        try:
             super()._run_subcommand(subcommand)
+        except Exception as error:
+            line = told(error)
+            if line is None or subcommand != "fit":
+                raise
+            raise UserError(f"{line}{kept(self.trainer, self._own.get('ckpt_path'))}") from error
+
+
+def kept(trainer: L.Trainer, resumed: str | None) -> str:
+    """What a run that broke off has left, and how to go on from there."""
+    saved = trainer.checkpoint_callback
+    last = saved.folder / LAST if isinstance(saved, Checkpoint) else Path(LAST)
+    found = str(last) if last.is_file() else resumed
+    if found:
+        return f"; kept: {found}, go on with --ckpt_path {found}"
+    return f"; none of its {trainer.global_step} steps is kept" if trainer.global_step else ""
 
 
 def _of_slurm() -> list[SLURMEnvironment]:
@@ -166,8 +196,11 @@ def main(words: list[str]) -> None:
         UserError: what the user gave does not fit together.
     """
     _quiet()
+    plain_configs()
+    if FLAG not in words:
+        refuse_foreign_code()
     try:
-        _run(words)
+        _run([word for word in words if word != FLAG])
     except MisconfigurationException as error:
         raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
     except ProcessExitedException as error:
@@ -181,7 +214,7 @@ def _run(words: list[str]) -> None:
         Task,
         L.LightningDataModule,
         parser_class=Parser,
-        parser_kwargs={"prog": "python -m tte_tee"},
+        parser_kwargs={"prog": "python -m tte_tee", **{name: {"description": HELP} for name in TRAINING}},
         subclass_mode_model=True,
         subclass_mode_data=True,
         seed_everything_default=0,

@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from tte_tee.errors import UserError
+from tte_tee.files import check_yaml
 
 _REQUIRED = object()
 _LARGEST = 2**63
@@ -103,7 +104,9 @@ def load_section(path: Path) -> Section:
         UserError: the file is missing, is no YAML, or is no mapping.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        text = path.read_text(encoding="utf-8")
+        check_yaml(text)
+        data = yaml.load(text, _Loader)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot read the recipe ({reason}); data/ holds recipes to start from") from error

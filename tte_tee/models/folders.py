@@ -24,7 +24,7 @@ from typing import Any, Literal, cast
 
 import torch
 from diffusers import DDPMScheduler, UNet2DConditionModel
-from peft import PeftModel, get_peft_model_state_dict
+from peft import LoraConfig, PeftModel, get_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
 
 from tte_tee.anatomy import LabelSpace, MaskMap
@@ -38,7 +38,11 @@ from tte_tee.models.maskr2 import MaskR2
 SHIPPED = "shipped"
 Method = Literal["lora", "full", "scratch", "none"]
 _WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
-_UNREADABLE = (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError)
+_UNREADABLE = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError)
+_TENSORS_OF_A_LAYER = 8  # of a residual block, at the least
+_LORA = ("r", "lora_alpha", "lora_dropout", "use_rslora")
+_SAID = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
+"""What of adapter_config.json decides the network here, and what is only said in it."""
 
 
 @dataclass
@@ -168,6 +172,8 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
             denoiser.unet = _load_unet(folder)
         elif record["method"] != "none":
             raise ValueError(f"method '{record['method']}' is unknown")
+        if tuple(rule["source"]) != tuple(denoiser.config.structures):
+            raise ValueError("maskr2.json is for another base's structures")
         target = LabelSpace(rule["target"]["name"], tuple(rule["target"]["structures"]))
         maskr2 = MaskR2(MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"])
         maskr2.load_state_dict({"matrix": torch.tensor(rule["matrix"])})
@@ -186,32 +192,73 @@ def _require(folder: Path, *names: str) -> None:
 def _load_unet(folder: Path) -> UNet2DConditionModel:
     """The network in ``unet/``, in single precision; every one of its weights must be in the file."""
     _require(folder, "unet/config.json", _WEIGHTS)
-    expected = set(UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(folder / "unet")).state_dict())
-    _same_names(folder / _WEIGHTS, expected)
+    config = read_json(folder / "unet/config.json", "network")
+    stored = _stored_shapes(folder / _WEIGHTS)
+    _check_size(config, stored)
+    with torch.device("meta"):
+        described = UNet2DConditionModel.from_config(config)
+    _same_weights(stored, _shapes(described), _WEIGHTS)
     return UNet2DConditionModel.from_pretrained(
         folder / "unet", torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
     )
+
+
+def _check_size(config: dict[str, Any], stored: dict[str, torch.Size]) -> None:
+    """Refuses a network larger than its weights before it is built, which for some would never end."""
+    widest = max(1024, *(side for shape in stored.values() for side in shape))
+    for key, value in config.items():
+        values = value if isinstance(value, list) else [value]
+        numbers = [number for number in values if isinstance(number, int | float)]
+        most = len(stored) // _TENSORS_OF_A_LAYER if "layers" in key else widest
+        if max(numbers, default=0) > most or len(values) > len(stored):
+            raise ValueError(f"unet/config.json: {key} describes a larger network than its weights")
 
 
 def _load_lora(unet: UNet2DConditionModel, folder: Path) -> PeftModel:
     """``unet`` with the LoRA of the folder; every weight of the LoRA must be in the file."""
     weights = "adapter_model.safetensors"
     _require(folder, "adapter_config.json", weights)
+    config = _lora_config(folder)
+    stored = _stored_shapes(folder / weights)
+    if config.r > max((min(shape) for shape in stored.values() if shape), default=0):
+        raise ValueError(f"adapter_config.json says rank {config.r}, and {weights} has less")
     with warnings.catch_warnings(action="ignore"):  # of missing weights: what follows refuses them
-        adapted = PeftModel.from_pretrained(unet, str(folder), local_files_only=True)
-    _same_names(folder / weights, set(get_peft_model_state_dict(adapted)))
+        adapted = PeftModel.from_pretrained(unet, str(folder), config=config, local_files_only=True)
+    held = get_peft_model_state_dict(adapted)
+    _same_weights(stored, {name: weight.shape for name, weight in held.items()}, weights)
     return adapted
+
+
+def _lora_config(folder: Path) -> LoraConfig:
+    """Rank, scale and layers, as adapter_config.json has them; nothing else of peft's is taken from a file.
+
+    Other keys make peft load other kinds of adapters, other models or modules by name.
+    """
+    values = read_json(folder / "adapter_config.json", "adapter")
+    targets = values["target_modules"]
+    if values.get("peft_type") != "LORA" or not isinstance(targets, list):
+        raise ValueError("adapter_config.json is not of a LoRA with a list of target_modules")
+    config = LoraConfig(target_modules=targets, bias="none", **{key: values[key] for key in _LORA if key in values})
+    default = {**config.to_dict(), "target_modules": targets}
+    strange = [key for key, value in values.items() if key not in _SAID and value != default.get(key)]
+    if strange:
+        raise ValueError(f"adapter_config.json asks for {', '.join(strange[:3])}, which no adapter here has")
+    return config
 
 
 def _shapes(unet: UNet2DConditionModel) -> dict[str, torch.Size]:
     return {name: weight.shape for name, weight in unet.state_dict().items()}
 
 
-def _same_names(weights: Path, expected: set[str]) -> None:
+def _stored_shapes(weights: Path) -> dict[str, torch.Size]:
+    """Shape of every tensor of a safetensors file, by its header alone."""
     with safe_open(weights, framework="pt") as file:
-        found = set(file.keys())
-    if found != expected:
-        raise ValueError(f"{weights.name} holds other weights than its config: {min(found ^ expected)}")
+        return {name: torch.Size(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+
+
+def _same_weights(found: dict[str, torch.Size], expected: dict[str, torch.Size], where: str) -> None:
+    if other := [name for name in sorted({*found, *expected}) if found.get(name) != expected.get(name)]:
+        raise ValueError(f"{Path(where).name} holds other weights than its config: {other[0]}")
 
 
 def folder_hash(folder: Path) -> str:

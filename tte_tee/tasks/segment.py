@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import track
 
 from tte_tee.data.importers.dicom_file import read_frames, read_header, to_grey
-from tte_tee.data.importers.files import list_files, read_gray
+from tte_tee.data.importers.files import list_files, read_gray, within
 from tte_tee.data.pack import PRIVATE
 from tte_tee.data.pictures import legend, overlay, write_png
 from tte_tee.data.sector import estimate_sector
@@ -72,7 +72,7 @@ def _frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
         if not files:
             raise UserError(f"{path}: holds no PNG; give a picture, a folder of pictures, a DICOM file or a store")
         for file in files:
-            yield file.removesuffix(Path(file).suffix), read_gray(path / file)
+            yield file.removesuffix(Path(file).suffix), read_gray(within(path, file))
     elif path.suffix.lower() == ".png":
         yield path.stem, read_gray(path)
     else:

@@ -9,6 +9,7 @@ import lightning as L
 import numpy as np
 import torch
 from diffusers.optimization import get_cosine_schedule_with_warmup
+from torch import Tensor
 
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.datamodule import Batch, EchoDataModule
@@ -18,6 +19,8 @@ from tte_tee.models.adapters import GroupRow
 from tte_tee.models.diffusion import generator_for
 
 Found = TypeVar("Found")
+
+_CALMER = "try a smaller --model.learning_rate, --trainer.gradient_clip_val 1, or --trainer.precision 32"
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,31 @@ class Task(L.LightningModule):
         scheduler = get_cosine_schedule_with_warmup(optimizer, self.warmup_steps, self.trainer.max_steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
+    def on_before_backward(self, loss: Tensor) -> None:
+        """Stops at the first loss that is no number, before it reaches the weights.
+
+        Raises:
+            UserError: saying at which step, and what to try.
+        """
+        if not torch.isfinite(loss):
+            raise UserError(f"the loss is {loss.item()} at step {self.trainer.global_step + 1}; {_CALMER}")
+
+    def on_train_end(self) -> None:
+        """Stops before weights are exported that are no numbers: no loss follows the last step."""
+        self._check_weights()
+
+    def _check_weights(self) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.requires_grad and not torch.isfinite(parameter).all():
+                raise UserError(f"weight {name} is no finite number at step {self.trainer.global_step}; {_CALMER}")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keeps what was trained; frozen weights stay in the base, where they came from."""
+        """Keeps what was trained; frozen weights stay in the base, where they came from.
+
+        Raises:
+            UserError: a weight is no finite number; the checkpoint before this one stays.
+        """
+        self._check_weights()
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in trained}
 

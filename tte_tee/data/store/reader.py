@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.anatomy import LabelSpace
+from tte_tee.data.store.heap import check_texts
 from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo, blocks, check_table
 from tte_tee.errors import UserError
+from tte_tee.files import first_line
 
 _LARGEST = 2**14  # pixels of a side; a frame is read as a whole
 
@@ -37,7 +39,7 @@ class EchoStore:
 
     def __init__(self, path: str | Path, *, check: bool = True) -> None:
         self.path = Path(path)
-        self._handles: dict[int, dict[str, h5py.Dataset]] = {}
+        self._handles: dict[int, tuple[dict[str, h5py.Dataset], int, int]] = {}
         try:
             if not self.path.is_file():
                 raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
@@ -52,8 +54,11 @@ class EchoStore:
                     _text(file, name) for name in ("licence", "command", "content_hash")
                 )
                 self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
+                _check_links(file)
                 count, *size = file["images"].shape
                 _check_frames(file, count, size)
+                texts = [file[f"frames/{name}"] for name, dtype in COLUMNS.items() if np.dtype(dtype).kind == "O"]
+                check_texts(self.path, texts)
                 self.table = read_table(file)
                 if any(file[name].shape != (count, *size) for name in ARRAYS):
                     raise UserError(f"{self.path}: images, masks, sector and frames differ in number; pack it again")
@@ -77,12 +82,26 @@ class EchoStore:
         pid = os.getpid()
         if pid not in self._handles:
             file = h5py.File(self.path, "r", locking=False)
-            self._handles[pid] = {name: file[name] for name in ARRAYS}  # by name is as slow as reading a frame
-        return self._handles[pid]
+            arrays = {name: file[name] for name in ARRAYS}  # by name is as slow as reading a frame
+            self._handles[pid] = arrays, file.id.get_vfd_handle(), file.id.get_filesize()
+        arrays, descriptor, size = self._handles[pid]
+        if os.fstat(descriptor).st_size < size:
+            raise OSError("it became shorter")  # HDF5 would read zeros
+        return arrays
 
     def frame(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image, mask and sector of one frame, each uint8 ``[H, W]``."""
-        image, mask, sector = (array[index] for array in self._arrays.values())
+        """Image, mask and sector of one frame, each uint8 ``[H, W]``.
+
+        Raises:
+            UserError: the file went away or changed since it was opened, or a value is outside the label space.
+        """
+        try:
+            image, mask, sector = (array[index] for array in self._arrays.values())
+        except (OSError, KeyError, RuntimeError) as error:
+            raise UserError(
+                f"{self.path}: frame '{self.table['key'][index]}' cannot be read any more ({first_line(error)}); "
+                "put the store back as it was and run the command again"
+            ) from error
         if mask.max(initial=0) > len(self.label_space.structures) or sector.max(initial=0) > 1:
             raise UserError(
                 f"{self.path}: frame '{self.table['key'][index]}': mask or sector holds a value outside "
@@ -123,6 +142,18 @@ def _text(file: h5py.File, name: str) -> str:
     return value
 
 
+def _check_links(file: h5py.File) -> None:
+    """Refuses what leads out of the file or unfolds when read: a store holds its frames itself, as they are."""
+    for name in ("frames", *ARRAYS, *(f"frames/{column}" for column in COLUMNS)):
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"'{name}' is a link")
+        found = file[name]
+        if isinstance(found, h5py.Dataset) and (found.is_virtual or found.external):
+            raise ValueError(f"'{name}' lies in other files")
+        if isinstance(found, h5py.Dataset) and found.id.get_create_plist().get_nfilters():
+            raise ValueError(f"'{name}' is compressed")
+
+
 def _check_frames(file: h5py.File, count: int, size: list[int]) -> None:
     """Refuses what no file of this length holds and columns of other kinds, before as much is read as they declare."""
     if count > file.id.get_filesize() or max(size, default=0) > _LARGEST:  # a frame takes a byte at the very least
@@ -131,7 +162,8 @@ def _check_frames(file: h5py.File, count: int, size: list[int]) -> None:
         values, expected = file[f"frames/{name}"], np.dtype(dtype)
         if values.shape != (count,):
             raise ValueError(f"column '{name}' is {values.shape}, not one value for each of {count} frames")
-        text = h5py.check_string_dtype(values.dtype) is not None
+        kind = h5py.check_string_dtype(values.dtype)
+        text = kind is not None and kind.length is None  # of a fixed length, each could be as long as it says
         if text != (expected.kind == "O") or (not text and values.dtype.kind != expected.kind):
             wanted = "text" if expected.kind == "O" else expected
             raise TypeError(f"column '{name}' is {values.dtype}, and should be {wanted}")

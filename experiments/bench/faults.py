@@ -1,0 +1,288 @@
+"""Kills and hostile files, counted: what survives, what is lost, what ends in a traceback.
+
+    python experiments/bench/faults.py [--pack 140] [--fit 40] [--synthesize 20] [--fuzz 500] [--out FILE.json]
+
+Kills: the real command, in a process of its own, gets SIGKILL at a random time between the first sign of its
+work and its end, then the same command is given again (``fit`` with its last checkpoint). *Survived*: the end is to
+the bit that of an undisturbed run, and nothing else is left. *Lost*: it is not. Fuzz: inputs that work, spoilt at
+random, in bytes or in values. *Survived*: the command does its work or refuses in one line, and leaves nothing half.
+Times and spoilt places follow from ``--seed`` and the number of the trial. Beside FILE.json goes FILE.md.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+from fuzzing import fuzz
+from rich.console import Console
+from safetensors.numpy import load_file
+
+from tte_tee.data.phantom import PhantomSpec, write_phantom
+from tte_tee.data.store import EchoStore
+from tte_tee.models.denoiser import Denoiser, DenoiserConfig
+from tte_tee.models.diffusion import noise_schedule
+from tte_tee.models.folders import save_base
+from tte_tee.synthesis.provenance import provenance
+
+PATIENTS = 600  # of two frames each, for `data pack`
+SIZE = 16
+OUTCOMES = ("survived", "lost", "traceback")
+RECIPE = {
+    "name": "bench",
+    "licence": "CC0-1.0 (synthetic)",
+    "images": r"(?P<patient>p\d+)_(?P<frame>\d+)\.png",
+    "masks": "{patient}_{frame}_gt.png",
+    "view": "ME4C",
+    "label_space": "tee",
+    "labels": {0: "background", 1: "LV", 2: "LA", 3: "RV", 4: "RA"},
+    "size": 64,
+    "sector": {"apex": [0, 16], "edges": [-80, 80], "radii": [0, 60]},
+    "split": "train",
+    "spacing": "unknown",
+}
+NETWORK = DenoiserConfig(
+    image_size=SIZE, channels=(8, 16), heads=(1, 2), attention=(False, True), patch=4, token_channels=8, norm_groups=4
+)
+
+
+@dataclass
+class Job:
+    """A command that can be killed: its words, its words after a kill, what it makes, and what that holds."""
+
+    words: Callable[[Path], list[str]]
+    again: Callable[[Path], list[str]]
+    made: Callable[[Path], Path]
+    content: Callable[[Path], str]
+    strays: Callable[[Path], list[str]]
+
+
+def prepare(folder: Path) -> None:
+    """Pictures, stores, a base and an adapter, all of them tiny."""
+    (folder / "pictures").mkdir(parents=True)
+    for patient in range(PATIENTS):
+        for frame in range(2):
+            image = np.random.default_rng((patient, frame)).integers(1, 255, (32, 32), dtype=np.uint8)
+            for suffix, array in (("", image), ("_gt", image // 64)):
+                path = folder / f"pictures/p{patient}_{frame}{suffix}.png"
+                path.write_bytes(cv2.imencode(".png", array)[1].tobytes())
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    write_phantom(PhantomSpec("tee", 24, size=SIZE), folder / "tee.h5")
+    save_base(folder / "base", Denoiser(NETWORK), noise_schedule(), {"made": "for a bench"}, half=False)
+    run(jobs(folder)["fit"].words(folder / "first"), folder, check=True)
+    shutil.copytree(jobs(folder)["fit"].made(folder / "first"), folder / "adapter")
+
+
+def fit_words(folder: Path, out: Path) -> list[str]:
+    """A fit of a few seconds that saves often."""
+    words = ["--model=TEEAdapter", f"--model.base={folder / 'base'}", "--model.scope=[cross_attention, convolution]"]
+    words += ["--model.warmup_steps=0", "--model.sampling.steps=2", "--data=EchoDataModule"]
+    words += [f"--data.store={folder / 'tee.h5'}", "--data.batch_size=4", "--trainer.max_steps=120"]
+    words += ["--trainer.val_check_interval=20", "--checkpoint.every_n_train_steps=10", "--trainer.accelerator=cpu"]
+    words += ["--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={out}", "--trainer.logger.name=run"]
+    return ["fit", *words]
+
+
+def go_on(out: Path) -> list[str]:
+    """What ``fit`` is told after a kill."""
+    checkpoints = sorted(out.glob("run/version_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    return [f"--ckpt_path={checkpoints[-1]}"] if checkpoints else []
+
+
+def adapter_of(out: Path) -> Path:
+    """The adapter that was left last, or where the first would stand."""
+    folders = sorted(out.glob("run/version_*/adapter"), key=lambda path: path.stat().st_mtime)
+    return folders[-1] if folders else out / "run/version_0/adapter"
+
+
+def adapter_content(folder: Path) -> str:
+    """Weights and rule; the rest says when they were made."""
+    weights = load_file(folder / "adapter_model.safetensors")
+    return str(hash(tuple(weights[name].tobytes() for name in sorted(weights)))) + (folder / "maskr2.json").read_text()
+
+
+def jobs(folder: Path) -> dict[str, Job]:
+    """The commands that are killed, by name."""
+    store = ["--root", str(folder / "pictures"), "--workers", "2", "--out"]
+    pack = ["data", "pack", str(folder / "recipe.yaml"), *store]
+    draw = ["synthesize", "--adapter", str(folder / "adapter"), "--masks", str(folder / "tee.h5"), "--split", "train"]
+    draw += ["--samples-per-mask", "4", "--batch-size", "8", "--steps", "30", "--out"]
+
+    def others(*kept: str) -> Callable[[Path], list[str]]:
+        return lambda out: sorted(path.name for path in out.iterdir() if path.name not in kept)
+
+    def halves(out: Path) -> list[str]:
+        return [str(path.relative_to(out)) for path in out.rglob("*") if "tmp" in path.name]
+
+    def to_store(words: list[str], *kept: str) -> Job:
+        def command(out: Path) -> list[str]:
+            return [*words, str(out / "made.h5")]
+
+        return Job(
+            command, command, lambda out: out / "made.h5", lambda path: EchoStore(path).content_hash, others(*kept)
+        )
+
+    def fitted(out: Path) -> list[str]:
+        return fit_words(folder, out)
+
+    return {
+        "pack": to_store(pack, "made.h5"),
+        "fit": Job(fitted, lambda out: [*fitted(out), *go_on(out)], adapter_of, adapter_content, halves),
+        "synthesize": to_store(draw, "made.h5", "made.md"),
+    }
+
+
+def run(words: list[str], folder: Path, *, check: bool = False) -> subprocess.CompletedProcess[str]:
+    """A command, to its end."""
+    return subprocess.run(command_of(words), cwd=folder, capture_output=True, text=True, check=check, env=environment())
+
+
+def command_of(words: list[str]) -> list[str]:
+    """The command line of a subcommand."""
+    return [sys.executable, "-m", "tte_tee", *words]
+
+
+def environment() -> dict[str, str]:
+    """One thread, so that a network of 16x16 does not fight over the cores; hashes that compare between runs."""
+    root = str(Path(__file__).parents[2])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+
+
+def undisturbed(job: Job, folder: Path, out: Path) -> tuple[float, float, str]:
+    """Seconds until the first sign of work and until the end, and what is made."""
+    out.mkdir()
+    start, begins = time.monotonic(), 0.0
+    with subprocess.Popen(
+        command_of(job.words(out)),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        while process.poll() is None:
+            begins = begins or (time.monotonic() - start if any(out.iterdir()) else 0.0)
+            time.sleep(0.01)
+    return begins, time.monotonic() - start, job.content(job.made(out))
+
+
+def kill_once(job: Job, folder: Path, out: Path, delay: float, expected: str) -> tuple[str, str]:
+    """Kills, looks at what stands there, goes on, and compares: outcome and reason."""
+    out.mkdir()
+    with subprocess.Popen(
+        command_of(job.words(out)),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        time.sleep(delay)
+        process.kill()
+    made = job.made(out)
+    if made.exists() and job.content(made) != expected:
+        return "lost", "half a result stood under its name"
+    done = run(job.again(out), folder)
+    if "Traceback" in done.stderr:
+        return "traceback", done.stderr.strip().splitlines()[-1]
+    if done.returncode or job.content(job.made(out)) != expected:
+        return "lost", (done.stderr.strip().splitlines() or ["another result"])[-1]
+    strays = job.strays(out)
+    return ("lost", f"left behind: {', '.join(strays)}") if strays else ("survived", "")
+
+
+def kills(name: str, count: int, folder: Path, seed: int) -> dict[str, Any]:
+    """Kills one command ``count`` times; counts of outcomes, and the trials that did not survive."""
+    job = jobs(folder)[name]
+    begins, ends, expected = undisturbed(job, folder, folder / f"{name}-whole")
+    outcomes, failures = Counter(dict.fromkeys(OUTCOMES, 0)), []
+    for number in range(count):
+        rng = np.random.default_rng((seed, list(jobs(folder)).index(name), number))
+        delay, out = float(rng.uniform(0.9 * begins, ends)), folder / f"{name}-{number}"
+        outcome, reason = kill_once(job, folder, out, delay, expected)
+        outcomes[outcome] += 1
+        if reason:
+            failures.append({"trial": number, "killed_after_s": round(delay, 2), "outcome": outcome, "reason": reason})
+        shutil.rmtree(out)
+    words = " ".join(job.words(Path("OUT"))).replace(str(folder), "FOLDER")
+    return {
+        "trials": count,
+        **outcomes,
+        "command": f"python -m tte_tee {words}",
+        "killed_between_s": [round(0.9 * begins, 2), round(ends, 2)],
+        "failures": failures,
+    }
+
+
+def report(results: dict[str, Any], seed: int) -> str:
+    """What is said of it in Markdown."""
+    rows = [
+        f"| {name} | {result['trials']} | " + " | ".join(str(result[outcome]) for outcome in OUTCOMES) + " |"
+        for name, result in results.items()
+    ]
+    commands = [f"- `{name}`: `{result['command']}`" for name, result in results.items()]
+    text, failures = __doc__ or "", [fail for result in results.values() for fail in result["failures"]]
+    said = " ".join(text.split("\n\n", 2)[2].split()).replace("``", "`")
+    counts = " ".join(
+        f"--{name} {result['trials']}" for name, result in results.items() if name in ("pack", "fit", "synthesize")
+    )
+    fuzzed = sum(result["trials"] for name, result in results.items() if name.startswith("fuzz"))
+    return (
+        "\n".join(
+            [
+                "# Kills and hostile files",
+                "",
+                f"`python experiments/bench/faults.py {counts} --fuzz {fuzzed} --seed {seed}`. {said}",
+                "",
+                f"| what | trials | {' | '.join(OUTCOMES)} |",
+                "|---|---|---|---|---|",
+                *rows,
+                "",
+                "Commands:",
+                "",
+                *commands,
+                "",
+                *(f"- {fail}" for fail in failures),
+            ]
+        ).rstrip()
+        + "\n"
+    )
+
+
+def main() -> None:
+    """Prepares, kills, fuzzes, prints and, where asked for, writes."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, count in (("pack", 140), ("fit", 40), ("synthesize", 20), ("fuzz", 500)):
+        parser.add_argument(f"--{name}", type=int, default=count, help=f"trials (default: {count})")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON to write, beside it the same as .md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "bench"
+        prepare(folder)
+        results: dict[str, Any] = {}
+        for job in jobs(folder):
+            if count := getattr(options, job):
+                results[job] = kills(job, count, folder, options.seed)
+                Console().print(job, {outcome: results[job][outcome] for outcome in OUTCOMES})
+        if options.fuzz:
+            results |= fuzz(folder, options.fuzz, options.seed)
+    Console().print(report(results, options.seed), markup=False)
+    if options.out:
+        values = {**provenance(), "cpus": os.cpu_count(), "seed": options.seed, "results": results}
+        options.out.write_text(json.dumps(values, indent=2) + "\n")
+        options.out.with_suffix(".md").write_text(report(results, options.seed))
+
+
+if __name__ == "__main__":
+    main()
