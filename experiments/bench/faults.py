@@ -60,10 +60,9 @@ NETWORK = DenoiserConfig(
 
 @dataclass
 class Job:
-    """A command that can be killed: its words, its words after a kill, what it makes, and what that holds."""
+    """A command that can be killed and given again: its words, what it makes, what that holds, what must not stay."""
 
     words: Callable[[Path], list[str]]
-    again: Callable[[Path], list[str]]
     made: Callable[[Path], Path]
     content: Callable[[Path], str]
     strays: Callable[[Path], list[str]]
@@ -92,19 +91,13 @@ def fit_words(folder: Path, out: Path) -> list[str]:
     words += [f"--data.store={folder / 'tee.h5'}", "--data.batch_size=4", "--trainer.max_steps=120"]
     words += ["--trainer.val_check_interval=20", "--checkpoint.every_n_train_steps=10", "--trainer.accelerator=cpu"]
     words += ["--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={out}", "--trainer.logger.name=run"]
+    words += ["--trainer.logger.version=0", "--resume=auto"]
     return ["fit", *words]
 
 
-def go_on(out: Path) -> list[str]:
-    """What ``fit`` is told after a kill."""
-    checkpoints = sorted(out.glob("run/version_*/checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
-    return [f"--ckpt_path={checkpoints[-1]}"] if checkpoints else []
-
-
 def adapter_of(out: Path) -> Path:
-    """The adapter that was left last, or where the first would stand."""
-    folders = sorted(out.glob("run/version_*/adapter"), key=lambda path: path.stat().st_mtime)
-    return folders[-1] if folders else out / "run/version_0/adapter"
+    """Where the adapter of such a fit stands."""
+    return out / "run/version_0/adapter"
 
 
 def adapter_content(folder: Path) -> str:
@@ -130,16 +123,14 @@ def jobs(folder: Path) -> dict[str, Job]:
         def command(out: Path) -> list[str]:
             return [*words, str(out / "made.h5")]
 
-        return Job(
-            command, command, lambda out: out / "made.h5", lambda path: EchoStore(path).content_hash, others(*kept)
-        )
+        return Job(command, lambda out: out / "made.h5", lambda path: EchoStore(path).content_hash, others(*kept))
 
     def fitted(out: Path) -> list[str]:
         return fit_words(folder, out)
 
     return {
         "pack": to_store(pack, "made.h5"),
-        "fit": Job(fitted, lambda out: [*fitted(out), *go_on(out)], adapter_of, adapter_content, halves),
+        "fit": Job(fitted, adapter_of, adapter_content, halves),
         "synthesize": to_store(draw, "made.h5", "made.md"),
     }
 
@@ -192,7 +183,7 @@ def kill_once(job: Job, folder: Path, out: Path, delay: float, expected: str) ->
     made = job.made(out)
     if made.exists() and job.content(made) != expected:
         return "lost", "half a result stood under its name"
-    done = run(job.again(out), folder)
+    done = run(job.words(out), folder)
     if "Traceback" in done.stderr:
         return "traceback", done.stderr.strip().splitlines()[-1]
     if done.returncode or job.content(job.made(out)) != expected:

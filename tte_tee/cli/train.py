@@ -160,8 +160,8 @@ class CLI(LightningCLI):
             trainer.logger._kwargs["purge_step"] = check_checkpoint(Path(start)) if start else 0
 
     def _run_subcommand(self, subcommand: str) -> None:
-        """Runs it, unless that has been done; where ``fit`` breaks off by no defect of ours, says what is left of it."""
         """Runs it, unless that has been done; where ``fit`` breaks off by no defect of ours, says what is left."""
+        if self.finished:
             print(f"tte_tee fit: {self.finished} holds a finished run; nothing to do", file=sys.stderr)
             return
         try:
