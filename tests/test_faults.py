@@ -106,7 +106,7 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(broken: Broken, m
 
     def full(self: Path, content: bytes) -> int:
         saved.append(self)
-        if len([path for path in saved if "ckpt" in path.name]) == 3:
+        if len([path for path in saved if ".ckpt.tmp" in path.name]) == 3:
             plain(self, content[: len(content) // 2])
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self))
         return plain(self, content)
@@ -116,7 +116,8 @@ def test_a_checkpoint_that_finds_no_room_leaves_the_one_before(broken: Broken, m
     assert "cannot write there (No space left on device)" in line
     assert "go on with --ckpt_path" in line
     assert torch.load(run / "checkpoints/last.ckpt", weights_only=True)["global_step"] == 2
-    assert left(run) == ["checkpoints/last.ckpt"]
+    kept = [f"step={step}.ckpt{end}" for step in (1, 2) for end in ("", ".sha256")]
+    assert left(run) == [f"checkpoints/{name}" for name in ("last.ckpt", *kept)]
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(

@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -103,13 +104,19 @@ class Checkpoint(CheckpointCallback):
             self._save(trainer)
             self.give_name(trainer)
 
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Names what was saved whole before the next batch could not be read, or would not train."""
+        with suppress(OSError, UserError):  # the disk may be what failed; the error at hand says so
+            self.give_name(trainer)
+
     def _save(self, trainer: L.Trainer) -> None:
         self._due = False
-        self._nameless = self.folder / f"step={trainer.global_step}.ckpt.tmp"
+        nameless = self.folder / f"step={trainer.global_step}.ckpt.tmp"
         try:
-            trainer.save_checkpoint(self._nameless, weights_only=False)  # the optimiser too
+            trainer.save_checkpoint(nameless, weights_only=False)  # the optimiser too
         except OSError as error:
             raise UserError(f"{self.folder}: cannot write there ({error.strerror or error})") from error
+        self._nameless = nameless
 
     def give_name(self, trainer: L.Trainer) -> None:
         """Gives the checkpoint that was saved last its name, and removes the oldest."""

@@ -49,16 +49,16 @@ class EchoStore:
                         f"{self.path}: not an echo store of schema {SCHEMA_VERSION} "
                         f"(found {file.attrs.get('schema_version', 'none')}); pack it again"
                     )
+                _check_links(file)
+                texts = [file[f"frames/{name}"] for name, dtype in COLUMNS.items() if np.dtype(dtype).kind == "O"]
+                check_texts(self.path, texts)  # those of the attributes stand beside them
                 space = json.loads(file.attrs["label_space"])
                 self.licence, self.command, self.content_hash = (
                     _text(file, name) for name in ("licence", "command", "content_hash")
                 )
                 self.provenance: dict[str, Any] = json.loads(file.attrs["provenance"])
-                _check_links(file)
                 count, *size = file["images"].shape
                 _check_frames(file, count, size)
-                texts = [file[f"frames/{name}"] for name, dtype in COLUMNS.items() if np.dtype(dtype).kind == "O"]
-                check_texts(self.path, texts)
                 self.table = read_table(file)
                 if any(file[name].shape != (count, *size) for name in ARRAYS):
                     raise UserError(f"{self.path}: images, masks, sector and frames differ in number; pack it again")
