@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-GUIDANCE = ("1", "2", "4")
+GUIDANCE = ("1", "2")
 SHOWN = ("KID", "precision", "recall", "density", "coverage", "SSIM")
 Json = dict[str, Any]
 
@@ -32,8 +32,8 @@ def of_fidelity(values: Json) -> Json:
 
 
 def of_copies(values: Json) -> Json:
-    """Everything but the names of patients."""
-    return {key: value for key, value in values.items() if key != "seen"}
+    """Everything but the names of patients and folders."""
+    return {key: value for key, value in values.items() if key not in ("seen", "command")}
 
 
 def percent(share: float | None) -> str:
@@ -61,7 +61,8 @@ def tables(record: dict[str, dict[str, Json]]) -> list[str]:
     for number, row in enumerate(record["fidelity"][GUIDANCE[0]]["rows"]):
         if row["measure"].startswith(SHOWN) or row["measure"] in ("grey level", "contrast"):
             drawn = [side(record["fidelity"][g]["rows"][number]["synthetic"]) for g in GUIDANCE]
-            cells = [f"{row['group']}: {row['measure']}", *drawn, side(row["floor"]), side(row["ceiling"])]
+            what = f"{row['measure']} {row.get('structure', '')}".strip()
+            cells = [f"{row['group']}: {what}", *drawn, side(row["floor"]), side(row["ceiling"])]
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| copies | frames | share | interval |", "|---|---|---|---|"]
     for g in GUIDANCE:

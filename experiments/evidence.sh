@@ -3,7 +3,7 @@
 #
 #   experiments/evidence.sh WORK_FOLDER [MOBILENET_V2_WEIGHTS]
 #
-# Adapts lora_mlp to the phantom's adaptation cohort and draws, at guidance 1, 2 and 4, for masks of its validation
+# Adapts lora_mlp to the phantom's adaptation cohort and draws, at guidance 1 and 2, for masks of its validation
 # patients, of its training patients and of 24 patients of the pool. No test patient is read. Stores and runs stay in
 # WORK_FOLDER; what is given again is not done again.
 set -euo pipefail
@@ -30,7 +30,7 @@ draw() { make_store "$work/$1.h5" synthesize --adapter "$work/runs/$2/version_0/
 draw unadapted maskr2_only "$work/control.h5"
 extractors=(--extractor "segmenter=$work/runs/seg_real/version_0/segmenter")
 [ -z "$weights" ] || extractors+=(--extractor "mobilenet_v2=$weights")
-for guidance in 1 2 4; do
+for guidance in 1 2; do
   at=(--guidance $guidance)
   draw "val_$guidance" lora_mlp "$work/adaptation.h5" --split val --samples-per-mask 2 "${at[@]}"
   draw "train_$guidance" lora_mlp "$work/adaptation.h5" --split train "${at[@]}"
