@@ -172,9 +172,7 @@ class Stages:
     def _times(self, arm: Arm) -> int:
         return 1 if math.isinf(arm.ratio) else math.ceil(arm.ratio)
 
-    def _draw(
-        self, slug: str, adapt: Stage, masks: Artefact, frames: int, words: list[str], writes: str
-    ) -> Stage:
+    def _draw(self, slug: str, adapt: Stage, masks: Artefact, frames: int, words: list[str], writes: str) -> Stage:
         given = self.grid["synthesis"]
         sampling = ["--guidance", str(given["guidance"]), "--steps", str(given["steps"]), "--seed", str(self.seed)]
         command = ["synthesize", "--adapter", adapt.leaves(ADAPTER), "--masks", masks, *words, *sampling]
@@ -201,7 +199,14 @@ class Stages:
         steps = given.get("trainer.max_steps", content["trainer"]["max_steps"])
         options = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()]
         name = "_".join([config, *(f"{k.rpartition('.')[2]}{v}" for k, v in (overrides or {}).items())])
-        command: list[Word] = ["fit", "--config", str(CONFIGS / f"{config}.yaml"), f"--seed_everything={seed}", *words, *options]
+        command: list[Word] = [
+            "fit",
+            "--config",
+            str(CONFIGS / f"{config}.yaml"),
+            f"--seed_everything={seed}",
+            *words,
+            *options,
+        ]
         return self._stage(rule, name + (slug or f"_seed{seed}"), command, units=max(steps, 1), config=content)
 
     def _config(self, name: str) -> Json:
@@ -215,7 +220,14 @@ class Stages:
         return self._configs[name]
 
     def _stage(
-        self, rule: str, slug: str, words: list[Any], *, writes: str = "", units: float = 1.0, config: Json | None = None
+        self,
+        rule: str,
+        slug: str,
+        words: list[Any],
+        *,
+        writes: str = "",
+        units: float = 1.0,
+        config: Json | None = None,
     ) -> Stage:
         basis = json.dumps([self.versions[rule], config], sort_keys=True)
         return Stage(rule, slug, tuple(words), basis, writes, units)

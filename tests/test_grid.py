@@ -89,7 +89,7 @@ def test_a_seed_is_everything_at_once() -> None:
 
 def test_cells_share_what_they_have_in_common() -> None:
     grid = load_grid("laptop")
-    of = {arm: {s for s in grid.cell(arm, 0).stages()} for arm in ("lora_mlp-real-1to1", "lora_mlp-ssm-1to1")}
+    of = {arm: set(grid.cell(arm, 0).stages()) for arm in ("lora_mlp-real-1to1", "lora_mlp-ssm-1to1")}
     shared = of["lora_mlp-real-1to1"] & of["lora_mlp-ssm-1to1"]
     assert {stage.rule for stage in shared} >= {"adapt", "pretrain", "store"}
     tte = {s.key for cell in grid.cells for s in cell.stages() if s.slug.startswith("seg_tte")}
@@ -174,7 +174,11 @@ def test_a_committed_cell_is_done_until_its_key_changes(tmp_path: Path) -> None:
     finish(grid, tmp_path, *everybody - {"seg_real"})
     cells, stages = due(grid, tmp_path / "work", tmp_path)
     assert [cell.arm for cell in cells] == ["seg_real"]
-    assert {stage.rule for stage in stages} == {"store", "segment", "evaluate"}  # nothing of the others, not even shared
+    assert {stage.rule for stage in stages} == {
+        "store",
+        "segment",
+        "evaluate",
+    }  # nothing of the others, not even shared
     again = changed(lambda file: file["grids"]["smoke"]["synthesis"].update(steps=3))
     assert {cell.arm for cell in again.pending(tmp_path)} == {"seg_real"} | moved(again)
 
@@ -208,8 +212,8 @@ def test_a_gpu_is_held_by_one_command_at_a_time(tmp_path: Path) -> None:
     assert (first, second) == ("0", "1")
     script = EXPERIMENTS / "one_gpu.py"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "7", "TMPDIR": str(tmp_path)}
-    words = [sys.executable, str(script), sys.executable, "-c",
-             "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], time.time()); time.sleep(1); print(time.time())"]  # fmt: skip
+    code = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], time.time()); time.sleep(1); print(time.time())"
+    words = [sys.executable, str(script), sys.executable, "-c", code]
     running = [subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     spans = sorted([float(t) for t in one.communicate(timeout=60)[0].split()[1:]] for one in running)
     assert spans[0][1] <= spans[1][0]

@@ -113,7 +113,11 @@ def test_the_smoke_grid_runs_every_rule(tmp_path: Path) -> None:
     assert drawn["adapter"]["trained"] > 0 and drawn["synthesis"]["masks"] == "ssm"
     assert drawn["synthesis"]["frames"] == 24 and drawn["patients"] == 7
     assert drawn["mask_fidelity"]["synthetic"]["summary"] and drawn["fidelity"]["rows"] and drawn["copies"]["rates"]
-    assert {p.name for p in (results / "tiny/lora_mlp-ssm-1to1_seed0").iterdir()} >= {"gallery.png", "ssm.png", "worst.png"}
+    assert {p.name for p in (results / "tiny/lora_mlp-ssm-1to1_seed0").iterdir()} >= {
+        "gallery.png",
+        "ssm.png",
+        "worst.png",
+    }
 
 
 @pytest.mark.skipif(bool(slurm.lacking()), reason=slurm.lacking() or "there is one")
@@ -122,7 +126,12 @@ def test_slurm_gives_the_numbers_of_this_machine(tmp_path: Path) -> None:
     profile = yaml.safe_load((ROOT / "experiments/profiles/slurm/config.yaml").read_text())
     for resources in (profile["default-resources"], *profile["set-resources"].values()):
         resources["slurm_partition"] = "main"
-    profile |= {"slurm-no-account": True, "slurm-init-seconds-before-status-checks": 3, "latency-wait": 10}
+    profile |= {
+        "slurm-no-account": True,
+        "slurm-status-command": "squeue",
+        "slurm-init-seconds-before-status-checks": 3,
+        "latency-wait": 10,
+    }
     (tmp_path / "profile").mkdir()
     (tmp_path / "profile/config.yaml").write_text(yaml.safe_dump(profile))
     status, out = run(*words("run", file, tmp_path / "work", tmp_path / "local"))
