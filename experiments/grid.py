@@ -229,7 +229,7 @@ def arms(entries: list[Json], seeds: int) -> Iterator[tuple[Arm, int]]:
             count = one.pop("seeds", seeds)
             if one.get("masks", "real") not in MASKS:
                 raise GridError(f"grid: masks '{one['masks']}' are unknown; use {', '.join(MASKS)}")
-            overrides = {key: one.pop(key) for key in list(one) if "." in key}
+            overrides = {key: one.pop(key) for key in sorted(one) if "." in key}
             yield Arm(**one, overrides=overrides), count
 
 

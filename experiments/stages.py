@@ -197,7 +197,8 @@ class Stages:
             given = {key: value for key, value in given.items() if not key.startswith("trainer.max_steps")}
         given |= overrides or {}
         steps = given.get("trainer.max_steps", content["trainer"]["max_steps"])
-        options = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in given.items()]
+        pairs = sorted(given.items())
+        options = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in pairs]
         name = "_".join([config, *(f"{k.rpartition('.')[2]}{v}" for k, v in (overrides or {}).items())])
         command: list[Word] = [
             "fit",

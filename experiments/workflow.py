@@ -90,11 +90,14 @@ def status(grid: Grid, work: Path, results: Path) -> str:
 
 
 def run(grid: Grid, options: argparse.Namespace) -> None:
-    """Becomes Snakemake.
+    """Becomes Snakemake, if there is anything to do.
 
     Raises:
         SystemExit: another run of this grid is going on.
     """
+    if not grid.pending(options.results):
+        print(f"grid {grid.name}: all {len(grid.cells)} cells are done")
+        return
     options.work.mkdir(parents=True, exist_ok=True)
     # Held by Snakemake and its jobs: a grid is run once at a time, and no lock outlives a run that was killed.
     lock = os.open(options.work / "lock", os.O_RDWR | os.O_CREAT, 0o666)

@@ -100,6 +100,11 @@ def test_the_same_file_gives_the_same_keys() -> None:
     assert not moved(changed(lambda file: None))
 
 
+def test_the_order_of_options_is_nothing() -> None:
+    file = yaml.safe_load(yaml.safe_dump(FILE))  # sorted
+    assert file == FILE and not moved(Grid(file, "smoke"))
+
+
 def test_what_changes_no_result_changes_no_key() -> None:
     def change(file: dict[str, Any]) -> None:
         file["labels"]["lora_mlp"] = "another name"

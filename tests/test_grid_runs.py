@@ -81,9 +81,9 @@ def test_killed_rerun_changed_and_failed(tmp_path: Path) -> None:
 
     times = {path: path.stat().st_mtime_ns for path in [*work.rglob("done"), *results.rglob("*.json")]}
     status, out = run(*words("run", file, work, results))
-    assert not status and "Nothing to be done" in out
+    assert not status and "all 2 cells are done" in out
     status, out = run(*words("run", file, tmp_path / "elsewhere", results))  # as after a fresh clone
-    assert not status and "Nothing to be done" in out
+    assert not status and "all 2 cells are done" in out
 
     pool = FILE["studies"]["tiny"]["stores"]["pool"].replace("--patients 10", "--patients 9")
     changed = write_grid(file, [*arms, {"segmenter": "seg_real", "patients": 99}], pool=pool)
