@@ -42,7 +42,9 @@ def gather(grid: Grid, cell: Cell, work: Path) -> Json:
     found = {name: stage.folder(work) for name, stage in cell.parts.items()}
     metrics = read(found["evaluate"] / "result/metrics.json")
     segmenter = read(found["segment"] / "version_0/segmenter/segmenter.json")["provenance"]
-    learnt = segmenter["data"]["learnt_from"]
+    adapted = read(found["adapt"] / "version_0/adapter/adapter.json") if "adapt" in found else None
+    # The adapter's patients where there is one: a segmenter of synthetic frames alone has met none of them itself.
+    known = (adapted or segmenter)["data"]["learnt_from"]
     record: Json = {
         "schema": 1,
         "study": cell.study,
@@ -50,9 +52,9 @@ def gather(grid: Grid, cell: Cell, work: Path) -> Json:
         "label": cell.label,
         "seed": cell.seed,
         "tested_on": metrics["split"],
-        "adapter": adapter(found["adapt"], cell.about["config"]) if "adapt" in found else None,
-        "synthesis": synthesis(cell, segmenter, work) if "adapt" in found else None,
-        "patients": sum(split["patients"] for split in learnt.values()),
+        "adapter": adapter(adapted, found["adapt"] / "version_0", cell.about["config"]) if adapted else None,
+        "synthesis": synthesis(cell, segmenter, work) if adapted else None,
+        "patients": sum(split["patients"] for split in known.values()),
         "segmentation": {name: metrics[name] for name in ("summary", "patients", "unit")},
         "validation": {"dice": segmenter["val_dice"]},
         **{name: None for name, _ in KEPT.values()},
@@ -69,9 +71,8 @@ def gather(grid: Grid, cell: Cell, work: Path) -> Json:
     return record
 
 
-def adapter(run: Path, config: str) -> Json:
-    """What was adapted, how, and what it cost."""
-    values = read(run / "version_0/adapter/adapter.json")
+def adapter(values: Json, run: Path, config: str) -> Json:
+    """What was adapted, how, and what it cost, from the adapter's record and its run's curve."""
     asked = values["config"]["model"]["init_args"]
     lora = values["method"] == "lora"
     return {
@@ -83,7 +84,7 @@ def adapter(run: Path, config: str) -> Json:
         "trained": values["parameters"]["trained"],
         "share": values["parameters"]["share"],
         **{name: values[name] for name in ("steps", "seconds", "peak_memory_mib")},
-        "val_loss": last_scalar(run / "version_0", "val/loss"),
+        "val_loss": last_scalar(run, "val/loss"),
     }
 
 
