@@ -14,17 +14,23 @@ PYTHON ?= $(shell for p in python3.11 python3; do if $$p -c '' 2>/dev/null; then
 
 CONFIG ?= lightning_configs/lora_mlp.yaml
 
+# The grid: which, where, how many jobs at a time, and what else Snakemake is told (ARGS=--dry-run).
+GRID ?= smoke
+EXECUTOR ?= local
+JOBS ?= $(if $(filter slurm,$(EXECUTOR)),100,$(shell nproc))
+WORKFLOW = $(BIN)/python experiments/workflow.py
+
 # uv reads none of pip's settings. Its list of wheel folders is divided by commas, pip's by blanks.
 empty :=
 comma := ,
 space := $(empty) $(empty)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 
-.PHONY: help setup fit phantom test test-slow test-all lint bench faults format types check constraints clean
+.PHONY: help setup fit phantom ablation-grid grid-plan grid-status grid-report test test-slow test-all lint bench faults format types check constraints clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET'
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## make .venv with everything in it, once
 
@@ -50,6 +56,24 @@ data/phantom/others.h5: data/phantom/pool.h5
 
 data/phantom/%.h5: | $(READY)
 	$(BIN)/python -m tte_tee data phantom --cohort $* --out $@
+
+$(VENV)/.grid: $(READY)
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,grid]'
+	@touch $@
+
+ablation-grid: grid-plan ## run a grid of arms and report: make ablation-grid [GRID=smoke|laptop|full] [EXECUTOR=local|slurm] [JOBS=N]
+	$(WORKFLOW) run --grid $(GRID) --executor $(EXECUTOR) --jobs $(JOBS) $(if $(ARGS),-- $(ARGS)) \
+	  || { $(WORKFLOW) status --grid $(GRID); $(MAKE) grid-report; exit 1; }
+	$(MAKE) grid-report
+
+grid-plan: $(VENV)/.grid ## say what a grid would still do, and the hours: make grid-plan [GRID=...]
+	$(WORKFLOW) plan --grid $(GRID) --jobs $(JOBS)
+
+grid-status: $(VENV)/.grid ## say which cells are done, missing or failed: make grid-status [GRID=...]
+	$(WORKFLOW) status --grid $(GRID)
+
+grid-report: $(VENV)/.grid ## report on the cells that are done: make grid-report [GRID=...]
+	$(BIN)/python -m tte_tee report experiments/results/$(GRID) --out runs/grid/$(GRID)/report.html
 
 test: $(READY) ## run the tests, without the slow ones: make test [ARGS='-k store']
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
@@ -82,7 +106,7 @@ check: lint types test ## what must pass before a change goes in
 
 constraints: $(READY) ## write constraints.txt anew, from the bounds of pyproject.toml
 	UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
-	  --upgrade --extra dev --no-header --no-annotate -o constraints.txt pyproject.toml
+	  --upgrade --extra dev --extra grid --no-header --no-annotate -o constraints.txt pyproject.toml
 
 clean: ## remove caches and build outputs; .venv and runs/ stay
 	rm -rf build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -95,13 +95,13 @@ BROKEN = {
     "provenance": (lambda file: file.attrs.update(provenance="[]"), "the provenance is no mapping"),
     "soft link": (
         lambda file: [file.move("images", "x"), file.__setitem__("images", h5py.SoftLink("/x"))],
-        "'images' is a link to another place",
+        "'images' is a link",
     ),
     "external link": (
         lambda file: file.__setitem__("more", h5py.ExternalLink("/nowhere.h5", "x")),
         "'more' is a link to another place",
     ),
-    "data elsewhere": (moved_outside, "'images' keeps its data in another file"),
+    "data elsewhere": (moved_outside, "'images' lies in other files"),
     "column type": (
         instead("frames/seed", lambda file: np.zeros(2)),
         "column 'seed' is float64, and should be int64",

@@ -1,0 +1,142 @@
+"""Gathers what the stages of one cell left into its small file; nothing is computed anew.
+
+    python experiments/cell.py --grid smoke --arm lora_mlp-ssm-1to1 --seed 0 --work runs/grid/smoke --results RESULTS
+
+The command that ``Snakefile`` runs last for each cell. Pictures go beside the file for seed 0 alone.
+"""
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from grid import HERE, Cell, Grid, Json, Stage, load_grid
+from workflow import benchmark
+
+from tte_tee.files import write_json
+
+KEPT = {
+    "audit_masks": ("mask_fidelity", "mask_fidelity.json"),
+    "audit_fidelity": ("fidelity", "fidelity.json"),
+    "audit_copies": ("copies", "copies.json"),
+}
+PICTURES = {
+    "adapt": "version_0/previews/*.png",
+    "masks": "shapes/modes_ME4C.png",
+    "audit_copies": "result/worst.png",
+    "audit_fidelity": "result/features.png",
+    "evaluate": "result/cases_*.png",
+}
+RENAMED = {"adapt": "gallery.png", "masks": "ssm.png"}
+
+
+def read(path: Path) -> Json:
+    """A JSON file that a stage left."""
+    values: Json = json.loads(path.read_text())
+    return values
+
+
+def gather(grid: Grid, cell: Cell, work: Path) -> Json:
+    """The content of the cell's file; ``cell.parts`` have all ended."""
+    found = {name: stage.folder(work) for name, stage in cell.parts.items()}
+    metrics = read(found["evaluate"] / "result/metrics.json")
+    segmenter = read(found["segment"] / "version_0/segmenter/segmenter.json")["provenance"]
+    adapted = read(found["adapt"] / "version_0/adapter/adapter.json") if "adapt" in found else None
+    # The adapter's patients where there is one: a segmenter of synthetic frames alone has met none of them itself.
+    known = (adapted or segmenter)["data"]["learnt_from"]
+    record: Json = {
+        "schema": 1,
+        "study": cell.study,
+        "arm": cell.arm,
+        "label": cell.label,
+        "seed": cell.seed,
+        "tested_on": metrics["split"],
+        "adapter": adapter(adapted, found["adapt"] / "version_0", cell.about["config"]) if adapted else None,
+        "synthesis": synthesis(cell, segmenter, work) if adapted else None,
+        "patients": sum(split["patients"] for split in known.values()),
+        "segmentation": {name: metrics[name] for name in ("summary", "patients", "unit")},
+        "validation": {"dice": segmenter["val_dice"]},
+        **{name: None for name, _ in KEPT.values()},
+        "store": metrics["store"],
+    }
+    for rule, (name, file) in KEPT.items():
+        if rule in found:
+            record[name] = small(name, read(found[rule] / "result" / file))
+    record["provenance"] = {
+        **{name: metrics[name] for name in ("commit", "versions", "time")},
+        "commands": [stage.command(Path("WORK"), grid.device) for stage in cell.stages()],
+        "key": cell.key,
+    }
+    return record
+
+
+def adapter(values: Json, run: Path, config: str) -> Json:
+    """What was adapted, how, and what it cost, from the adapter's record and its run's curve."""
+    asked = values["config"]["model"]["init_args"]
+    lora = values["method"] == "lora"
+    return {
+        "config": config,
+        "method": values["method"],
+        "scope": asked["scope"],
+        "rank": asked["rank"] if lora else None,
+        "learnable": asked["maskr2"]["learnable"],
+        "trained": values["parameters"]["trained"],
+        "share": values["parameters"]["share"],
+        **{name: values[name] for name in ("steps", "seconds", "peak_memory_mib")},
+        "val_loss": last_scalar(run, "val/loss"),
+    }
+
+
+def synthesis(cell: Cell, segmenter: Json, work: Path) -> Json:
+    """What was drawn for which masks, and what it cost."""
+    frames, taken = segmenter["data"]["synthetic"]["frames"], benchmark(cell.parts["synthesise"], work)
+    return {**cell.about["synthesis"], "frames": frames, "seconds": taken, "filtered": False}
+
+
+def small(name: str, values: Json) -> Json:
+    """What a cell keeps of an audit: no cases, no points of pictures."""
+    if name == "mask_fidelity":
+        return {part: {"summary": values[part]["summary"]} for part in ("synthetic", "real")}
+    kept = ("rows", "frames", "patients", "stores", "notes") if name == "fidelity" else ("rates", "thresholds")
+    return {key: values[key] for key in kept}
+
+
+def last_scalar(run: Path, tag: str) -> float | None:
+    """The last value of a curve that a run logged; None without one."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0})
+    events.Reload()
+    return float(events.Scalars(tag)[-1].value) if tag in events.Tags()["scalars"] else None
+
+
+def copy_pictures(parts: dict[str, Stage], work: Path, beside: Path) -> None:
+    """The pictures that a reader of the cell wants to see, under the names that the report knows."""
+    for name, pattern in PICTURES.items():
+        found: list[Any] = sorted((parts[name].folder(work)).glob(pattern)) if name in parts else []
+        for picture in found[-1:] if name in RENAMED else found:
+            beside.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture, beside / RENAMED.get(name, picture.name))
+
+
+def main() -> None:
+    """Gathers one cell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--grid", required=True)
+    parser.add_argument("--file", type=Path, default=HERE / "grid.yaml")
+    parser.add_argument("--arm", required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True)
+    options = parser.parse_args()
+    grid = load_grid(options.grid, options.file)
+    cell = grid.cell(options.arm, options.seed)
+    path = cell.result(options.results)
+    if cell.seed == 0:
+        copy_pictures(cell.parts, options.work, path.with_suffix(""))
+    write_json(path, gather(grid, cell, options.work))
+
+
+if __name__ == "__main__":
+    main()
