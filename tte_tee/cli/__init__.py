@@ -43,7 +43,7 @@ training (Lightning: every key of the config is also an option)
 
 generation
   synthesize      draw labelled frames for any store of masks with an adapter
-  filter          leave out synthetic frames that do not show their masks
+  filter          leave out synthetic frames that do not show their masks, or that copy
 
 evidence
   segment             find structures in pictures, DICOM files or stores
