@@ -202,3 +202,38 @@ def test_a_terminated_command_leaves_no_temporary_file(tmp_path: Path) -> None:
         process.terminate()
     assert process.returncode == 143
     assert not list(tmp_path.iterdir())
+
+
+def test_a_signal_is_not_lost_where_python_drops_exceptions() -> None:
+    script = """
+import os, signal, time
+from tte_tee.cli.ending import end_on
+
+class Watched:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+end_on(signal.SIGTERM, status=143)
+Watched()
+time.sleep(30)
+"""
+    assert subprocess.run([sys.executable, "-c", script], stderr=subprocess.DEVNULL, check=False).returncode == 143
+
+
+def test_a_second_signal_does_not_cut_short_what_cleans_up(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, time
+from pathlib import Path
+from tte_tee.cli.ending import end_on
+
+end_on(signal.SIGTERM, status=143)
+try:
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+finally:
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGTERM)
+    Path({str(tmp_path / "cleaned")!r}).touch()
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 143
+    assert (tmp_path / "cleaned").exists()

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 
 from tte_tee import __version__
+from tte_tee.cli.ending import end_on, ended
 from tte_tee.cli.faults import quiet_threads, told
 from tte_tee.errors import UserError
 
@@ -88,6 +89,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         _check_words(words)
         with quiet_threads():
             _run(words[0], words[1:])
+    except SystemExit:
+        ended()
+        raise
     except KeyboardInterrupt:
         print(f"tte_tee {words[0]}: interrupted", file=sys.stderr)
         sys.exit(130)
@@ -110,15 +114,13 @@ def _check_words(words: Sequence[str]) -> None:
 
 def _run(command: str, words: list[str]) -> None:
     if command == "fit":  # until its first step there is nothing to save, and the same command starts it again
-        for number in (signal.SIGUSR1, signal.SIGTERM):
-            signal.signal(number, lambda *_: sys.exit(os.EX_TEMPFAIL))
+        end_on(signal.SIGUSR1, signal.SIGTERM, status=os.EX_TEMPFAIL)
     if command in TRAINING:
         _imported("train:main")([command, *words])
         return
     if command not in COMMANDS:
         raise UserError(f"unknown command; 'python -m tte_tee --help' lists {', '.join((*TRAINING, *COMMANDS))}")
-    # Ends by an exception, so that no temporary file stays; Lightning has a handler of its own.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_on(signal.SIGTERM, status=128 + signal.SIGTERM)
     _imported(COMMANDS[command])(words)
 
 

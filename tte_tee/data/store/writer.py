@@ -60,11 +60,16 @@ class StoreWriter:
 
     def __enter__(self) -> Self:
         check_target(self.path)
-        with self._one_line():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(self.path)
-            self._check_room(0)
-            self._file = h5py.File(self._temporary, "w")
+        try:
+            with self._one_line():
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                _sweep(self.path)
+                self._check_room(0)
+                self._file = h5py.File(self._temporary, "w")
+        except BaseException:  # a signal's, perhaps: nobody leaves a block that was not entered
+            with suppress(OSError, ValueError):  # nor is there anything to take away, where no file can be
+                self._temporary.unlink()
+            raise
         return self
 
     def append(self, image: np.ndarray, mask: np.ndarray, sector: np.ndarray, info: FrameInfo) -> None:
