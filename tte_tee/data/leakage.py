@@ -6,6 +6,7 @@ of every ``seen`` in it is everybody.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,4 +84,47 @@ def refuse_seen(patients: Iterable[str], seen: Collection[str], where: str, what
         raise UserError(
             f"{where}: patient {', '.join(known[:3])}{' and others' if len(known) > 3 else ''} "
             f"went into {what}; test on patients whom nothing has seen"
+        )
+
+
+def refuse_telling(
+    synthetic: EchoStore,
+    frames: Sequence[int] | np.ndarray,
+    real: Path,
+    *,
+    trained: Collection[str],
+    evaluated: Iterable[str],
+    tested: Iterable[str],
+) -> None:
+    """Refuses synthetic training frames that tell of patients whom a run may not learn from.
+
+    Args:
+        synthetic: store of the frames.
+        frames: indices in it.
+        real: store that is trained on beside it, for messages.
+        trained: patients of ``real`` who may be learnt from.
+        evaluated: patients who validate or test. An adapter may have been tuned on those who validate, but no
+            frame may be drawn for their masks.
+        tested: patients who test; nobody may have seen them.
+
+    Raises:
+        UserError: the provenance knows a tested patient, or has learnt from anybody else than these; or a
+            frame was made from a patient who is not trained on.
+    """
+    table, evaluated, tested = synthetic.table.iloc[list(frames)], set(evaluated), set(tested)
+    hidden = ~table["patient"].isin(trained) & table["mask_source"].isin(OF_A_PATIENT)
+    hidden |= table["patient"].isin(evaluated | tested)
+    where = f"{synthetic.path} (its adapter, base or masks)"
+    refuse_seen(tested, seen_in(synthetic.provenance), where, "the frames")
+    learnt = seen_in(synthetic.provenance) - seen_in(synthetic.provenance, BASE_SEEN)
+    if known := sorted(learnt - {*trained, *evaluated}):
+        raise UserError(
+            f"{where}: learnt from patient {', '.join(known[:3])}, who is not among the {len(trained)} trained on "
+            f"in {real}; refit adapter and shape model on those patients alone"
+        )
+    if hidden.any():
+        names = sorted(set(table["patient"][hidden]))
+        raise UserError(
+            f"{synthetic.path}: {hidden.sum()} frames were made from patients who are not among the {len(trained)} "
+            f"trained on in {real} (first: {', '.join(names[:3])}); synthesise from those patients alone"
         )
