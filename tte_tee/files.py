@@ -41,6 +41,33 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """As :func:`whole_folder`, and never in the place of anything.
+
+    Raises:
+        UserError: the name is taken by a file, or by a folder that is not empty.
+    """
+    check_new(folder)
+    with whole_folder(folder) as temporary:
+        yield temporary
+
+
+def check_new(folder: Path) -> None:
+    """Refuses a name that a file has, or a folder that is not empty.
+
+    Raises:
+        UserError: saying so.
+    """
+    try:
+        if folder.is_dir() and not any(folder.iterdir()):
+            return
+        if folder.exists() or folder.is_symlink():
+            raise UserError(f"{folder}: is there already; remove it, or give another name")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write there ({error.strerror or error})") from error
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file, making its folder.
 
@@ -80,8 +107,8 @@ def check_suffix(path: Path, suffix: str) -> None:
         raise UserError(f"{path}: what is written is a {suffix} file; let its name end so")
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes a mapping as indented JSON."""
+def write_json(path: Path, values: dict[str, Any] | list[Any]) -> None:
+    """Writes a mapping or a list as indented JSON."""
     write_whole(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
@@ -136,6 +163,15 @@ def first_line(error: BaseException) -> str:
 def without_folders(text: str) -> str:
     """The text with the last name alone of every absolute path: a machine's folders are nobody's business."""
     return _FOLDERS.sub("", text)
+
+
+def published(record: Any) -> Any:
+    """A record (plain JSON) with :func:`without_folders` of all its texts."""
+    if isinstance(record, dict):
+        return {name: published(value) for name, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [published(value) for value in record]
+    return without_folders(record) if isinstance(record, str) else record
 
 
 def _open_to_group(folder: Path) -> None:
