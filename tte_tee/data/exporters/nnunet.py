@@ -141,11 +141,16 @@ def _check_patients(stores: Sequence[EchoStore], table: pd.DataFrame) -> None:
                 "a store with both (see 'data split')"
             )
     home = stores[real["store"][real["split"] == "train"].iloc[0]].path
-    for number in table["store"][table["origin"] == _GENERATED].unique():
-        drawn = table[(table["store"] == number) & (table["origin"] == _GENERATED) & (table["split"] == "train")]
+    for number, generated in table[table["origin"] == _GENERATED].groupby("store"):
+        drawn = generated["index"][generated["split"] == "train"]
+        if not len(drawn):
+            raise UserError(
+                f"{stores[number].path}: none of its generated frames is of split 'train', and others are not taken; "
+                "'synthesize --split train' draws for the masks of that split"
+            )
         refuse_telling(
             stores[number],
-            drawn["index"].to_numpy(),
+            drawn.to_numpy(),
             home,
             trained=patients["train"],
             evaluated=[*patients["val"], *patients["test"]],
@@ -194,7 +199,7 @@ def _words(name: str, table: pd.DataFrame, ending: str, licence: str) -> list[st
     for split, use in (("train", "trains"), ("val", "validates"), ("test", "tests")):
         of_split = table[table["split"] == split]
         generated = int((of_split["origin"] == _GENERATED).sum())
-        rows.append(f"| {use} | {len(of_split) - generated:,} | {generated:,} | {of_split['patient'].nunique():,} |")
+        rows.append(f"| {use} | {len(of_split):,} | {generated:,} | {of_split['patient'].nunique():,} |")
     spacing = (
         "Spacing (mm per pixel) is in the files; nnU-Net resamples to its median."
         if ending == NIFTI
@@ -204,12 +209,12 @@ def _words(name: str, table: pd.DataFrame, ending: str, licence: str) -> list[st
     return [
         f"# {name}",
         "Echo frames with masks, as a raw data set of nnU-Net v2.",
-        "\n".join(["| | real frames | synthetic frames | patients |", "|---|---|---|---|", *rows]),
+        "\n".join(["| | frames | generated of them | patients |", "|---|---|---|---|", *rows]),
         f"Images are black outside of the sector. {spacing} `{TABLE}` says which frame a case is, of whom, and who "
         f"made it; `{RECORD}` what the stores say of themselves.",
         f"Licence: {licence}",
         "## Training",
-        "`splits_final.json` has one fold, divided by patient; synthetic frames train only. nnU-Net looks for it in "
+        "`splits_final.json` has one fold, divided by patient; generated frames train only. nnU-Net looks for it in "
         f"`nnUNet_preprocessed/{name}/`: version 2.8 copies it there when it plans, and for others it has to be copied "
         "by hand. Without it nnU-Net divides cases, and patients validate themselves. Train fold 0, and no other.",
         f"```\nnnUNetv2_plan_and_preprocess -d {name[7:10]} -c 2d --verify_dataset_integrity\n"
