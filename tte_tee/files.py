@@ -165,15 +165,6 @@ def without_folders(text: str) -> str:
     return _FOLDERS.sub("", text)
 
 
-def published(record: Any) -> Any:
-    """A record (plain JSON) with :func:`without_folders` of all its texts."""
-    if isinstance(record, dict):
-        return {name: published(value) for name, value in record.items()}
-    if isinstance(record, list | tuple):
-        return [published(value) for value in record]
-    return without_folders(record) if isinstance(record, str) else record
-
-
 def _open_to_group(folder: Path) -> None:
     """Gives files the user's usual permissions; safetensors writes them for the owner alone."""
     mask = os.umask(0)

@@ -13,6 +13,7 @@ import numpy as np
 
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
+from tte_tee.files import without_folders
 
 SEEN = "seen"
 BASE_SEEN = "base_seen"
@@ -54,6 +55,15 @@ def _names(record: dict[str, Any], key: str) -> set[str]:
     if not isinstance(names, list):
         raise UserError(f"provenance: '{key}' is no list of patients ({names!r:.40}); make the artefact anew")
     return {str(name) for name in names}
+
+
+def published(record: Any) -> Any:
+    """A record (plain JSON) that names no folder of this machine; names of patients stay, so that leaks are found."""
+    if isinstance(record, dict):
+        return {name: value if name in (SEEN, BASE_SEEN, MASK_SEEN) else published(value) for name, value in record.items()}
+    if isinstance(record, list):
+        return [published(value) for value in record]
+    return without_folders(record) if isinstance(record, str) else record
 
 
 def patients_of_masks(store: EchoStore, indices: Sequence[int] | np.ndarray) -> set[str]:

@@ -18,8 +18,9 @@ from typing import Any, cast
 from diffusers import UNet2DConditionModel
 from peft import PeftModel
 
+from tte_tee.data.leakage import published
 from tte_tee.errors import UserError
-from tte_tee.files import file_hash, new_folder, published, read_json, write_json, write_whole
+from tte_tee.files import file_hash, new_folder, read_json, write_json, write_whole
 from tte_tee.models.card import CARD, adapter_card, network_card
 from tte_tee.models.denoiser import Denoiser
 from tte_tee.models.folders import WEIGHTS, Adapter, Base, folder_hash, load_adapter, load_base

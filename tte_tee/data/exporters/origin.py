@@ -7,8 +7,9 @@ import pandas as pd
 
 import tte_tee
 from tte_tee.data.curate.copying import origin_of
+from tte_tee.data.leakage import published
 from tte_tee.data.store import EchoStore
-from tte_tee.files import published, write_json, write_whole
+from tte_tee.files import write_json, write_whole
 
 TABLE, RECORD, CARD = "frames.csv", "provenance.json", "README.md"
 
