@@ -30,8 +30,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         # nnU-Net reads these when it is imported.
-        os.environ["nnUNet_raw"] = str(options.raw.resolve())
-        os.environ["nnUNet_preprocessed"] = os.environ["nnUNet_results"] = temporary
+        raw = str(options.raw.resolve())
+        os.environ.update({"nnUNet_raw": raw, "nnUNet_preprocessed": temporary, "nnUNet_results": temporary})
         from nnunetv2.experiment_planning.plan_and_preprocess_api import (
             extract_fingerprint_dataset,
             plan_experiment_dataset,

@@ -119,7 +119,7 @@ def test_peft_loads_an_adapter_onto_the_exported_base(
     assert load_adapter(exported_adapter, str(exported_base)).hash == adapter.hash
     config = json.loads((exported_adapter / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == tiny_base.name
-    assert names_no_place(exported_adapter)
+    assert names_no_place(exported_adapter) and not names_no_place(lora_run / "adapter")
     assert seen_in(json.loads((exported_adapter / "adapter.json").read_text())) == seen_in(adapter.record)
     card = (exported_adapter / "README.md").read_text()
     assert "4 RA" in card and "sample/S/K#n" in card and load_base(str(tiny_base)).hash in card

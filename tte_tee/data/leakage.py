@@ -60,7 +60,9 @@ def _names(record: dict[str, Any], key: str) -> set[str]:
 def published(record: Any) -> Any:
     """A record (plain JSON) that names no folder of this machine; names of patients stay, so that leaks are found."""
     if isinstance(record, dict):
-        return {name: value if name in (SEEN, BASE_SEEN, MASK_SEEN) else published(value) for name, value in record.items()}
+        return {
+            name: value if name in (SEEN, BASE_SEEN, MASK_SEEN) else published(value) for name, value in record.items()
+        }
     if isinstance(record, list):
         return [published(value) for value in record]
     return without_folders(record) if isinstance(record, str) else record

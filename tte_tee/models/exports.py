@@ -89,7 +89,7 @@ def export_adapter(adapter: Path, out: Path, base: str | None = None) -> None:
 def _write_network(
     out: Path, loaded: Base | Adapter, record: dict[str, Any], *, weights: Path | None, rule: Path | None = None
 ) -> None:
-    """Writes the folder; ``weights`` is the folder whose ``unet/`` is copied, None saves the network with LoRA merged."""
+    """Writes the folder; ``weights`` is the folder whose ``unet/`` is copied, None merges the LoRA and saves that."""
     values = {"denoiser": asdict(loaded.denoiser.config), "provenance": published(record)}
     with new_folder(out) as temporary:
         if weights is None:

@@ -39,8 +39,8 @@ def _mask(shape: Mapping[str, Any], rule: Mapping[str, Any] | None) -> str:
 def _condition(shape: Mapping[str, Any]) -> str:
     count = len(shape["structures"]) + 1
     return (
-        f"**Condition**: {count} channels, `2 * places - 1` and, last, `2 * sector - 1`; the sector is 1 where the probe "
-        "sees and 0 elsewhere. Zeros in all structure channels say that no mask is given (for guidance)."
+        f"**Condition**: {count} channels, `2 * places - 1` and, last, `2 * sector - 1`; the sector is 1 where the "
+        "probe sees and 0 elsewhere. Zeros in all structure channels say that no mask is given (for guidance)."
     )
 
 

@@ -130,9 +130,7 @@ def _table(stores: Sequence[EchoStore]) -> pd.DataFrame:
 def _check_patients(stores: Sequence[EchoStore], table: pd.DataFrame) -> None:
     """Refuses what leaves nobody to train or validate on, and what leaks."""
     real = table[table["origin"] != _GENERATED]
-    patients: dict[str, Collection[str]] = {
-        split: set(real["patient"][real["split"] == split]) for split in _FOLDERS
-    }
+    patients: dict[str, Collection[str]] = {split: set(real["patient"][real["split"] == split]) for split in _FOLDERS}
     named = ", ".join(str(store.path) for store in stores)
     for split in ("train", "val"):
         if not patients[split]:

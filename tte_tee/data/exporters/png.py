@@ -150,8 +150,8 @@ def _words(store: EchoStore, name: str, reason: str, *, one_sector: bool) -> lis
     again = (
         f"There is no recipe for `tte_tee data pack`: {reason}."
         if reason
-        else f"`python -m tte_tee data pack {RECIPE} --root . --out STORE.h5` makes a store of it again. Pixels, labels, "
-        "patients, views, phases, splits and cohorts come back; what does not, is in "
+        else f"`python -m tte_tee data pack {RECIPE} --root . --out STORE.h5` makes a store of it again. Pixels, "
+        "labels, patients, views, phases, splits and cohorts come back; what does not, is in "
         f"`{TABLE}` and `{RECORD}` alone: {'; '.join(lost)}."
     )
     return [
