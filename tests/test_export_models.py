@@ -185,4 +185,4 @@ def test_diffusers_and_peft_alone_draw_the_frame_of_synthesize(
         frame = cv2.imread(str(tmp_path / "frame.png"), cv2.IMREAD_UNCHANGED)
         expected = EchoStore(drawn).frame(index)[0]
         assert expected.std() > 1
-        assert cv2.absdiff(frame, expected).max() <= 2  # 0 where it was measured
+        assert cv2.absdiff(frame, expected).max() <= 2  # another batch size rounds otherwise
