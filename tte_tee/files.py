@@ -41,6 +41,33 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """As :func:`whole_folder`, and never in the place of anything.
+
+    Raises:
+        UserError: the name is taken by a file, or by a folder that is not empty.
+    """
+    check_new(folder)
+    with whole_folder(folder) as temporary:
+        yield temporary
+
+
+def check_new(folder: Path) -> None:
+    """Refuses a name that a file has, or a folder that is not empty.
+
+    Raises:
+        UserError: saying so.
+    """
+    try:
+        if folder.is_dir() and not any(folder.iterdir()):
+            return
+        if folder.exists() or folder.is_symlink():
+            raise UserError(f"{folder}: is there already; remove it, or give another name")
+    except OSError as error:
+        raise UserError(f"{folder}: cannot write there ({error.strerror or error})") from error
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a file, making its folder.
 
@@ -80,8 +107,8 @@ def check_suffix(path: Path, suffix: str) -> None:
         raise UserError(f"{path}: what is written is a {suffix} file; let its name end so")
 
 
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Writes a mapping as indented JSON."""
+def write_json(path: Path, values: dict[str, Any] | list[Any]) -> None:
+    """Writes a mapping or a list as indented JSON."""
     write_whole(path, (json.dumps(values, indent=2) + "\n").encode())
 
 

@@ -54,6 +54,12 @@ evidence
   evaluate copies     how near each synthetic frame is to those the adapter learnt from
   report              all results of a folder on one page, with intervals
 
+export
+  export diffusers  write a base, or an adapter merged into its base, for plain diffusers
+  export adapter    write a LoRA for plain peft
+  export nnunet     write labelled frames as a raw data set of nnU-Net v2
+  export png        write a store as PNG folders, with a recipe that packs them again
+
 examples
   python -m tte_tee fit --config lightning_configs/lora_mlp.yaml
   python -m tte_tee fit --config lightning_configs/lora_mlp.yaml --model.rank 8
@@ -72,6 +78,7 @@ COMMANDS = {
     "synthesize": "synthesize:main",
     "filter": "filter:main",
     "report": "report:main",
+    "export": "export:main",
 }
 """Command -> module of this package and the function that runs it; imported when it is asked for."""
 

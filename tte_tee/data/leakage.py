@@ -6,12 +6,14 @@ of every ``seen`` in it is everybody.
 """
 
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
+from tte_tee.files import without_folders
 
 SEEN = "seen"
 BASE_SEEN = "base_seen"
@@ -55,6 +57,17 @@ def _names(record: dict[str, Any], key: str) -> set[str]:
     return {str(name) for name in names}
 
 
+def published(record: Any) -> Any:
+    """A record (plain JSON) that names no folder of this machine; names of patients stay, so that leaks are found."""
+    if isinstance(record, dict):
+        return {
+            name: value if name in (SEEN, BASE_SEEN, MASK_SEEN) else published(value) for name, value in record.items()
+        }
+    if isinstance(record, list):
+        return [published(value) for value in record]
+    return without_folders(record) if isinstance(record, str) else record
+
+
 def patients_of_masks(store: EchoStore, indices: Sequence[int] | np.ndarray) -> set[str]:
     """Patients whose own hearts some frames' masks show."""
     table = store.table.iloc[list(indices)]
@@ -83,4 +96,47 @@ def refuse_seen(patients: Iterable[str], seen: Collection[str], where: str, what
         raise UserError(
             f"{where}: patient {', '.join(known[:3])}{' and others' if len(known) > 3 else ''} "
             f"went into {what}; test on patients whom nothing has seen"
+        )
+
+
+def refuse_telling(
+    synthetic: EchoStore,
+    frames: Sequence[int] | np.ndarray,
+    real: Path,
+    *,
+    trained: Collection[str],
+    evaluated: Iterable[str],
+    tested: Iterable[str],
+) -> None:
+    """Refuses synthetic training frames that tell of patients whom a run may not learn from.
+
+    Args:
+        synthetic: store of the frames.
+        frames: indices in it.
+        real: store that is trained on beside it, for messages.
+        trained: patients of ``real`` who may be learnt from.
+        evaluated: patients who validate or test. An adapter may have been tuned on those who validate, but no
+            frame may be drawn for their masks.
+        tested: patients who test; nobody may have seen them.
+
+    Raises:
+        UserError: the provenance knows a tested patient, or has learnt from anybody else than these; or a
+            frame was made from a patient who is not trained on.
+    """
+    table, evaluated, tested = synthetic.table.iloc[list(frames)], set(evaluated), set(tested)
+    hidden = ~table["patient"].isin(trained) & table["mask_source"].isin(OF_A_PATIENT)
+    hidden |= table["patient"].isin(evaluated | tested)
+    where = f"{synthetic.path} (its adapter, base or masks)"
+    refuse_seen(tested, seen_in(synthetic.provenance), where, "the frames")
+    learnt = seen_in(synthetic.provenance) - seen_in(synthetic.provenance, BASE_SEEN)
+    if known := sorted(learnt - {*trained, *evaluated}):
+        raise UserError(
+            f"{where}: learnt from patient {', '.join(known[:3])}, who is not among the {len(trained)} trained on "
+            f"in {real}; refit adapter and shape model on those patients alone"
+        )
+    if hidden.any():
+        names = sorted(set(table["patient"][hidden]))
+        raise UserError(
+            f"{synthetic.path}: {hidden.sum()} frames were made from patients who are not among the {len(trained)} "
+            f"trained on in {real} (first: {', '.join(names[:3])}); synthesise from those patients alone"
         )

@@ -144,3 +144,8 @@ def write_png(path: Path, picture: np.ndarray) -> None:
     if not ok:
         raise RuntimeError(f"could not encode {path}")
     write_whole(path, encoded.tobytes())
+
+
+def write_values(path: Path, values: np.ndarray) -> None:
+    """Writes uint8 ``[H, W]`` as a PNG of one channel, atomically."""
+    write_whole(path, cv2.imencode(".png", values)[1].tobytes())

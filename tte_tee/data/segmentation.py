@@ -28,7 +28,7 @@ from tte_tee.anatomy import LabelSpace
 from tte_tee.data.alike import refuse_other_kind
 from tte_tee.data.augment import Augmentation
 from tte_tee.data.datamodule import Batch, check_loading, frame_tensors, in_order, usable_frames, whole_run
-from tte_tee.data.leakage import BASE_SEEN, OF_A_PATIENT, refuse_seen, seen_in
+from tte_tee.data.leakage import refuse_telling
 from tte_tee.data.mixing import REAL, SYNTHETIC, MixedStream, check_ratio
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
@@ -188,25 +188,9 @@ class SegmentationDataModule(L.LightningDataModule):
         return frames
 
     def _check_leak(self, store: EchoStore, frames: np.ndarray, patients: Collection[str]) -> None:
-        table = store.table.iloc[frames]
         evaluated = self.store.table["patient"][self.store.table["split"] != "train"]
         tested = self.test_store.table["patient"][self.test_store.table["split"] == "test"]
-        hidden = ~table["patient"].isin(patients) & table["mask_source"].isin(OF_A_PATIENT)
-        hidden |= table["patient"].isin({*evaluated, *tested})
-        where = f"{store.path} (its adapter, base or masks)"
-        refuse_seen(tested, seen_in(store.provenance), where, "the frames")
-        learnt = seen_in(store.provenance) - seen_in(store.provenance, BASE_SEEN)
-        if known := sorted(learnt - {*patients, *evaluated}):
-            raise UserError(
-                f"{where}: learnt from patient {', '.join(known[:3])}, who is not among the {len(patients)} trained on "
-                f"in {self.path}; refit adapter and shape model on those patients alone"
-            )
-        if hidden.any():
-            names = sorted(set(table["patient"][hidden]))
-            raise UserError(
-                f"{store.path}: {hidden.sum()} frames were made from patients who are not among the {len(patients)} "
-                f"trained on in {self.path} (first: {', '.join(names[:3])}); synthesise from those patients alone"
-            )
+        refuse_telling(store, frames, self.path, trained=patients, evaluated=evaluated, tested=tested)
 
     def setup(self, stage: str) -> None:
         """Refuses what cannot be run before anything is run."""

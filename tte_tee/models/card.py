@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from tte_tee.models.input_card import input_words
+
 CARD = "README.md"
 FEW = 10
 """Patients; what is learnt from fewer says little about patients at large."""
@@ -18,6 +20,7 @@ _RESEARCH = (
     "For research: training and testing of methods. It is no medical device, and neither what it gives nor what "
     "is trained on it may enter a decision about a patient."
 )
+_INPUT = "The network takes the condition that `tte_tee.models.denoiser` makes of mask, sector and plane."
 _METHODS = {
     "lora": "low-rank updates (LoRA) of some layers; the base is frozen",
     "full": "all weights of the base",
@@ -26,13 +29,16 @@ _METHODS = {
 }
 
 
-def adapter_card(record: Mapping[str, Any], rule: Mapping[str, Any], weights: str) -> str:
+def adapter_card(
+    record: Mapping[str, Any], rule: Mapping[str, Any], weights: str, shape: Mapping[str, Any] | None = None
+) -> str:
     """The card of an adapter.
 
     Args:
         record: ``adapter.json``.
         rule: ``maskr2.json``.
         weights: hash of the folder, as stores drawn with it name it.
+        shape: of its denoiser; then the card says how to make the input, for those without this package.
     """
     options, method = _options(record, "model"), record["method"]
     base = f"`{PurePath(record['base']).name}`, SHA-256 `{record['base_hash']}`"
@@ -57,7 +63,7 @@ def adapter_card(record: Mapping[str, Any], rule: Mapping[str, Any], weights: st
         *_training(record),
         "## Loading without tte_tee",
         _python(*_loading(method)),
-        "The network takes the condition that `tte_tee.models.denoiser` makes of mask, sector and plane.",
+        *(input_words(shape, rule) if shape else [_INPUT]),
         "## Synthesis",
         "```\npython -m tte_tee synthesize --adapter ADAPTER --masks MASKS.h5 --out SYNTHETIC.h5\n```",
         "`--base BASE` says where the base is, if it moved; any other base than that of the hash is refused.",
@@ -90,6 +96,47 @@ def base_card(values: Mapping[str, Any], weights: str) -> str:
         _python(*_loading("none")[:2]),
         "## Limits and intended use",
         _limits(record, "What it draws is synthetic, and may repeat frames that it was trained on."),
+    )
+
+
+def network_card(values: Mapping[str, Any], weights: str, rule: Mapping[str, Any] | None = None) -> str:
+    """The card of a network for diffusers alone: a base, or what an adapter made of it.
+
+    Args:
+        values: ``base.json``.
+        weights: SHA-256 of the weights.
+        rule: ``maskr2.json``, if an adapter is in it.
+    """
+    shape, record = values["denoiser"], values["provenance"]
+    what = "of its adapter" if rule else "of the label space that it was trained on"
+    return _page(
+        ("diffusers", ["echocardiography", "diffusion", "synthetic-data"]),
+        "A mask-conditioned diffusion model of echo",
+        f"Draws frames of masks {what}. U-Net and scheduler are those of diffusers; nothing else is needed.",
+        _table(
+            ("frames", f"{shape['image_size']}x{shape['image_size']}, grey"),
+            ("structures", ", ".join(shape["structures"])),
+            ("mask enters by", shape["conditioning"]),
+            ("adapted by", _METHODS[record["method"]] if rule else None),
+            ("SHA-256 of the weights", f"`{weights}`"),
+        ),
+        *(("## MaskR²", _rule(rule)) if rule else ()),
+        "## Loading",
+        _python(
+            "import torch",
+            "from diffusers import DDPMScheduler, UNet2DConditionModel",
+            "",
+            'unet = UNet2DConditionModel.from_pretrained("FOLDER/unet", torch_dtype=torch.float32)',
+            'scheduler = DDPMScheduler.from_pretrained("FOLDER/scheduler")',
+        ),
+        *input_words(shape, rule),
+        *_training(record),
+        "## Limits and intended use",
+        _limits(
+            record,
+            "What it draws is synthetic, and may repeat frames that it was trained on: look for copies before frames "
+            "are passed on.",
+        ),
     )
 
 

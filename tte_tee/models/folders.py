@@ -37,7 +37,7 @@ from tte_tee.models.maskr2 import MaskR2
 
 SHIPPED = "shipped"
 Method = Literal["lora", "full", "scratch", "none"]
-_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 _UNREADABLE = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError)
 _TENSORS_OF_A_LAYER = 8  # of a residual block, at the least
 _LORA = ("r", "lora_alpha", "lora_dropout", "use_rslora")
@@ -82,7 +82,7 @@ def save_base(folder: Path, denoiser: Denoiser, schedule: DDPMScheduler, record:
         schedule.save_pretrained(temporary / "scheduler")
         values = {"denoiser": asdict(denoiser.config), "provenance": record}
         write_json(temporary / "base.json", values)
-        write_whole(temporary / CARD, base_card(values, file_hash(temporary / _WEIGHTS)).encode())
+        write_whole(temporary / CARD, base_card(values, file_hash(temporary / WEIGHTS)).encode())
 
 
 def load_base(base: str) -> Base:
@@ -104,7 +104,7 @@ def load_base(base: str) -> Base:
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except _UNREADABLE as error:
         raise UserError(f"{folder}: not a readable base ({first_line(error)}); train one with base_tte.yaml") from error
-    return Base(Denoiser(config, unet), schedule, file_hash(folder / _WEIGHTS), folder, record["provenance"])
+    return Base(Denoiser(config, unet), schedule, file_hash(folder / WEIGHTS), folder, record["provenance"])
 
 
 def save_adapter(
@@ -191,13 +191,13 @@ def _require(folder: Path, *names: str) -> None:
 
 def _load_unet(folder: Path) -> UNet2DConditionModel:
     """The network in ``unet/``, in single precision; every one of its weights must be in the file."""
-    _require(folder, "unet/config.json", _WEIGHTS)
+    _require(folder, "unet/config.json", WEIGHTS)
     config = read_json(folder / "unet/config.json", "network")
-    stored = _stored_shapes(folder / _WEIGHTS)
+    stored = _stored_shapes(folder / WEIGHTS)
     _check_size(config, stored)
     with torch.device("meta"):
         described = UNet2DConditionModel.from_config(config)
-    _same_weights(stored, _shapes(described), _WEIGHTS)
+    _same_weights(stored, _shapes(described), WEIGHTS)
     return UNet2DConditionModel.from_pretrained(
         folder / "unet", torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
     )

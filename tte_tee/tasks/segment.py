@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import track
@@ -11,11 +10,10 @@ from rich.progress import track
 from tte_tee.data.importers.dicom_file import read_frames, read_header, to_grey
 from tte_tee.data.importers.files import list_files, read_gray, within
 from tte_tee.data.pack import PRIVATE
-from tte_tee.data.pictures import legend, overlay, write_png
+from tte_tee.data.pictures import legend, overlay, write_png, write_values
 from tte_tee.data.sector import estimate_sector
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
-from tte_tee.files import write_whole
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.tasks.judge import check_labels, find_in_store, find_masks, write_found
 
@@ -59,7 +57,7 @@ def segment_files(loaded: LoadedSegmenter, path: Path, out: Path, device: str) -
         mask = find_masks(loaded, image[None], sector[None], device)[0] * sector
         picture = overlay(image * sector, mask, sector, loaded.label_space, _SIDE)
         picture = np.vstack([picture, legend(loaded.label_space, "", picture.shape[1])])
-        write_whole(out / f"{name}_mask.png", cv2.imencode(".png", mask)[1].tobytes())
+        write_values(out / f"{name}_mask.png", mask)
         write_png(out / f"{name}_overlay.png", picture)
         count += 1
     return count
