@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tte_tee.models.conditioning import without_mask
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
-from tte_tee.models.diffusion import diffusion_loss, generator_for, keyed_draws, min_snr_weight, noise_schedule, sample
+from tte_tee.models.diffusion import diffusion_loss, generator_for, keyed_draws, loss_weight, noise_schedule, sample
 
 SAMPLERS = ("dpm++", "ddim", "ddpm", "unipc")
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -54,15 +54,19 @@ def test_draws_are_uniform_steps_and_standard_noise() -> None:
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("gamma", [1.0, 5.0])
-def test_min_snr_weights_are_the_papers(prediction: str, gamma: float) -> None:
+def test_loss_weights_are_the_papers(prediction: str, gamma: float) -> None:
     schedule = noise_schedule(prediction)
     steps = [0, 100, 500, 900, 999]
-    found = min_snr_weight(schedule, torch.tensor(steps), gamma).tolist()
+    found = loss_weight(schedule, torch.tensor(steps), gamma).tolist()
     for step, weight in zip(steps, found, strict=True):
         signal = schedule.alphas_cumprod[step].item()
         snr = signal / (1 - signal)
         expected = min(snr, gamma) / (snr if prediction == "epsilon" else snr + 1)
         assert math.isclose(weight, expected, rel_tol=1e-4)
+
+
+def test_without_gamma_all_steps_weigh_alike() -> None:
+    assert loss_weight(noise_schedule(), torch.tensor([0, 500, 999]), None).tolist() == [1.0, 1.0, 1.0]
 
 
 def exact(schedule, mean: float, std: float = 0.0) -> Callable[..., Tensor]:
@@ -93,7 +97,7 @@ def test_loss_is_the_weighted_error_of_the_noise() -> None:
     schedule = noise_schedule("epsilon")
     timesteps, noise, _ = draws_of([0, 1], [0, 0])
     loss = diffusion_loss(lambda x, t: torch.zeros_like(x), schedule, torch.zeros(2, *SHAPE), timesteps, noise, 5.0)
-    expected = min_snr_weight(schedule, timesteps, 5.0) * noise.square().mean((1, 2, 3))
+    expected = loss_weight(schedule, timesteps, 5.0) * noise.square().mean((1, 2, 3))
     assert torch.allclose(loss, expected)
 
 
@@ -167,3 +171,15 @@ def test_guidance_goes_from_the_withheld_mask_past_the_mask(denoiser: Denoiser, 
     assert torch.allclose(one, nearly_one, atol=1e-3)
     assert not torch.allclose(one, two, atol=1e-3)
     assert torch.allclose(none, draw(denoiser, without_mask(condition), [0, 1, 2]), atol=1e-4)
+
+
+def test_guidance_acts_below_a_share_of_the_steps_alone(denoiser: Denoiser, condition: Tensor) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def watched(noisy: Tensor, timestep: Tensor, *rest: Tensor) -> Tensor:
+        asked.append((timestep[0].item(), len(noisy)))
+        return denoiser(noisy, timestep, *rest)
+
+    draw(watched, condition, [0, 1, 2], guidance=2.0, guided_below=0.5)  # type: ignore[arg-type]
+    assert [count for _, count in asked] == [3, 3, 3, 6]
+    assert asked[2][0] >= 500 > asked[3][0]

@@ -56,7 +56,7 @@ def test_provenance_names_adapter_base_masks_and_data(drawn: EchoStore, adapter:
     assert record["adapter"] == {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": "lora"}
     assert record["masks"] == {"store": "tee.h5", "hash": masks.content_hash}
     assert record["trained_on"] == loaded.record["data"]
-    assert record["sampling"] == {"sampler": "dpm++", "steps": 4, "guidance": 1.0, "seed": 0}
+    assert record["sampling"] == {"sampler": "dpm++", "steps": 4, "guidance": 1.0, "guided_below": 0.8, "seed": 0}
     assert record["commit"] and record["versions"]["torch"]
     assert drawn.command.startswith("python -m tte_tee synthesize --adapter=")
     assert drawn.licence == "synthetic; masks: CC0-1.0"
@@ -298,6 +298,8 @@ def test_what_does_not_fit_is_told_in_one_line_and_nothing_is_written(
         "--batch-size=-1",
         "--batch-size=x",
         "--sampler=euler",
+        "--guided-below=0",
+        "--guided-below=1.1",
         "--guidance=nan",
         "--guidance=1e38",
         "--threads=100000",

@@ -53,6 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--guidance", type=float, default=1.0, help="classifier-free guidance on the mask; 1 leaves it out (default 1)"
     )
+    parser.add_argument(
+        "--guided-below",
+        type=float,
+        default=0.8,
+        metavar="SHARE",
+        help="share of the time steps, from the clean end, in which guidance acts; in the rest brightness is decided, "
+        "and it would make all frames bright (default 0.8)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
     parser.add_argument(
         "--batch-size", type=positive, default=16, metavar="N", help="frames drawn at once (default 16)"
@@ -86,7 +94,7 @@ def main(words: list[str]) -> None:
         options.adapter,
         options.masks,
         options.out,
-        sampling=Sampling(options.sampler, options.steps, options.guidance, options.seed),
+        sampling=Sampling(options.sampler, options.steps, options.guidance, options.guided_below, options.seed),
         samples_per_mask=options.samples_per_mask,
         split=options.split,
         base=options.base,

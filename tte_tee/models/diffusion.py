@@ -64,11 +64,16 @@ def keyed_draws(
     return torch.stack(timesteps), torch.stack(noise), torch.stack(uniform)
 
 
-def min_snr_weight(schedule: DDPMScheduler, timesteps: Tensor, gamma: float) -> Tensor:
-    """``[B]`` loss weights: min(SNR, gamma) over SNR (epsilon) or SNR + 1 (velocity).
+def loss_weight(schedule: DDPMScheduler, timesteps: Tensor, gamma: float | None) -> Tensor:
+    """``[B]`` weights of the squared error: min(SNR, gamma) over SNR (epsilon) or SNR + 1 (velocity).
+
+    Without ``gamma`` all are 1. Of velocity, min-SNR leaves the noisiest steps almost nothing (.02 at step 900), and
+    it is there that the brightness of a frame is decided.
 
     Source: Hang et al., "Efficient diffusion training via min-SNR weighting", ICCV 2023.
     """
+    if gamma is None:
+        return torch.ones_like(timesteps, dtype=torch.float32)
     signal = schedule.alphas_cumprod.to(timesteps.device)[timesteps]
     snr = signal / (1.0 - signal)
     divisor = snr if schedule.config.prediction_type == "epsilon" else snr + 1.0
@@ -81,9 +86,9 @@ def diffusion_loss(
     image: Tensor,
     timesteps: Tensor,
     noise: Tensor,
-    gamma: float,
+    gamma: float | None,
 ) -> Tensor:
-    """``[B]`` min-SNR weighted squared error of the predicted noise or velocity.
+    """``[B]`` weighted squared error of the predicted noise or velocity.
 
     Args:
         denoise: (noisy ``[B, 1, H, W]``, time steps ``[B]``) -> prediction ``[B, 1, H, W]``.
@@ -91,14 +96,14 @@ def diffusion_loss(
         image: ``[B, 1, H, W]`` in [-1, 1].
         timesteps: ``[B]``.
         noise: ``[B, 1, H, W]`` standard normal.
-        gamma: of :func:`min_snr_weight`.
+        gamma: of :func:`loss_weight`.
     """
     noisy = schedule.add_noise(image, noise, timesteps)
     target = noise
     if schedule.config.prediction_type == "v_prediction":
         target = schedule.get_velocity(image, noise, timesteps)
     error = (denoise(noisy, timesteps).float() - target).square().mean(dim=(1, 2, 3))
-    return min_snr_weight(schedule, timesteps, gamma) * error
+    return loss_weight(schedule, timesteps, gamma) * error
 
 
 def make_sampler(name: Sampler, schedule: DDPMScheduler) -> DDPMScheduler:
@@ -129,6 +134,7 @@ def sample(
     sampler: Sampler = "dpm++",
     steps: int = 20,
     guidance: float = 1.0,
+    guided_below: float = 1.0,
 ) -> Tensor:
     """Draws one frame per condition.
 
@@ -141,6 +147,8 @@ def sample(
         sampler: solver.
         steps: evaluations of the network (each of twice the batch when guided).
         guidance: classifier-free guidance (Ho & Salimans 2022); 1 leaves it out.
+        guided_below: share of the time steps, counted from the clean end, in which it acts (Kynkaanniemi et al.,
+            "Applying guidance in a limited interval", NeurIPS 2024).
 
     Returns:
         ``[B, 1, H, W]`` in [-1, 1].
@@ -155,7 +163,7 @@ def sample(
     for timestep in solver.timesteps:
         t = timestep.to(condition.device).expand(len(frame))
         noisy = solver.scale_model_input(frame, timestep)
-        if guidance == 1.0:
+        if guidance == 1.0 or timestep >= guided_below * TRAIN_STEPS:
             prediction = denoiser(noisy, t, condition, plane)
         else:
             both = denoiser(

@@ -23,6 +23,8 @@ class Sampling:
         sampler: solver: ``dpm++`` (DPM-Solver++ 2M), ``ddim``, ``ddpm`` or ``unipc``.
         steps: network evaluations per frame (twice as many when guided).
         guidance: classifier-free guidance on the mask; 1 leaves it out.
+        guided_below: share of the time steps, counted from the clean end, in which guidance acts. In the noisiest ones
+            the brightness of the frame is decided, and guidance would make all frames bright.
         seed: of every draw.
 
     Raises:
@@ -32,6 +34,7 @@ class Sampling:
     sampler: Sampler = "dpm++"
     steps: int = 20
     guidance: float = 1.0
+    guided_below: float = 0.8
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -39,6 +42,8 @@ class Sampling:
             raise UserError(f"sampling: {self.steps} steps; use 1 to {TRAIN_STEPS}")
         if not math.isfinite(self.guidance):
             raise UserError(f"sampling: guidance {self.guidance}; use a finite number")
+        if not 0 < self.guided_below <= 1:
+            raise UserError(f"sampling: guided_below {self.guided_below}; a share above 0 and up to 1")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"sampling: seed {self.seed}; use a whole number of 0 or more, below 2 ** 63")
 
@@ -78,6 +83,7 @@ def draw_frames(
         sampler=sampling.sampler,
         steps=sampling.steps,
         guidance=sampling.guidance,
+        guided_below=sampling.guided_below,
     )
     if not frames.isfinite().all():
         raise UserError(

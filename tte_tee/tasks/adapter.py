@@ -51,7 +51,8 @@ class TEEAdapter(DiffusionTask):
         weight_decay: of AdamW.
         warmup_steps: linear warm-up before the cosine.
         mask_dropout: share of frames trained with the mask withheld.
-        min_snr_gamma: cap of the min-SNR weight.
+        min_snr_gamma: cap of the min-SNR weight; null weighs all time steps alike, without which frames stay as
+            bright as the base's.
         sampling: how previews and predictions are drawn.
         seed: of initialisation, time steps, noise and dropout; the command line sets it to
             ``seed_everything``.
@@ -74,7 +75,7 @@ class TEEAdapter(DiffusionTask):
         weight_decay: float = 0.0,
         warmup_steps: int = 20,
         mask_dropout: float = 0.1,
-        min_snr_gamma: float = 5.0,
+        min_snr_gamma: float | None = None,
         sampling: Sampling = Sampling(),
         seed: int = 0,
     ) -> None:

@@ -28,7 +28,7 @@ from tte_tee.tasks.task import Preview, Task, gathered
 class DiffusionTask(Task):
     """Trains ``self.denoiser`` to undo noise, given masks; subclasses say what is built and trained.
 
-    Logged: ``train/loss``, ``val/loss``, ``test/loss`` (min-SNR weighted) and ``learning_rate``.
+    Logged: ``train/loss``, ``val/loss``, ``test/loss`` (weighted as it is trained) and ``learning_rate``.
     """
 
     denoiser: Denoiser
@@ -41,15 +41,15 @@ class DiffusionTask(Task):
         weight_decay: float,
         warmup_steps: int,
         mask_dropout: float,
-        min_snr_gamma: float,
+        min_snr_gamma: float | None,
         sampling: Sampling,
         seed: int,
     ) -> None:
         super().__init__(learning_rate, weight_decay, warmup_steps, seed)
         if not 0 <= mask_dropout <= 1:
             raise UserError(f"model.mask_dropout: {mask_dropout}; a share lies between 0 and 1")
-        if min_snr_gamma <= 0:
-            raise UserError(f"model.min_snr_gamma: {min_snr_gamma}; use a number above 0")
+        if min_snr_gamma is not None and min_snr_gamma <= 0:
+            raise UserError(f"model.min_snr_gamma: {min_snr_gamma}; use a number above 0, or null for equal weights")
         self.mask_dropout, self.min_snr_gamma, self.sampling = mask_dropout, min_snr_gamma, sampling
         self._losses: dict[int, float] = {}
 
@@ -90,7 +90,7 @@ class DiffusionTask(Task):
         )
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Min-SNR weighted denoising loss of one batch."""
+        """Denoising loss of one batch."""
         self.log("learning_rate", self.trainer.optimizers[0].param_groups[0]["lr"])
         loss = self._shared_step(batch, "train").mean()
         # The curve is that of the global batch, not of the first rank's part.
@@ -172,7 +172,7 @@ class TTEDiffusion(DiffusionTask):
         weight_decay: of AdamW.
         warmup_steps: linear warm-up before the cosine.
         mask_dropout: share of frames trained with the mask withheld.
-        min_snr_gamma: cap of the min-SNR weight.
+        min_snr_gamma: cap of the min-SNR weight; null weighs all time steps alike.
         half: leave the base in half precision. Weights are rounded then, so whatever is adapted on it is
             adapted on the rounded ones.
         sampling: how previews and predictions are drawn.
@@ -189,7 +189,7 @@ class TTEDiffusion(DiffusionTask):
         weight_decay: float = 0.01,
         warmup_steps: int = 100,
         mask_dropout: float = 0.1,
-        min_snr_gamma: float = 5.0,
+        min_snr_gamma: float | None = 5.0,
         half: bool = True,
         sampling: Sampling = Sampling(),
         seed: int = 0,
