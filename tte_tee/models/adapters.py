@@ -6,14 +6,18 @@ disjoint and together hold every Linear and Conv2d of the U-Net:
 =================== ================================================== =====================
 group               layers                                             in the paper
 =================== ================================================== =====================
-``cross_attention`` ``attn2`` and the projection of the mask tokens,   CA
-                    which feeds nothing else
+``cross_attention`` what the mask enters by: ``attn2``, the            CA
+                    projection of the mask tokens, and ``conv_in``
+                    where the mask stands beside the noisy frame
 ``self_attention``  ``attn1``                                          SA
 ``feed_forward``    ``ff`` of every transformer block                  Linear
 ``time_embedding``  ``time_embedding``, every ``time_emb_proj``        Linear
-``convolution``     every Conv2d, with the 1x1 ``proj_in``/            Conv
+``convolution``     every other Conv2d, with the 1x1 ``proj_in``/      Conv
                     ``proj_out`` around the transformer blocks
 =================== ================================================== =====================
+
+The paper does not say how the mask enters, only that cross-attention carries it. A scope that could not
+relearn a mask where it enters could not repurpose a structure's place there.
 """
 
 from collections.abc import Sequence
@@ -29,13 +33,18 @@ from tte_tee.errors import UserError
 GROUPS = ("cross_attention", "self_attention", "feed_forward", "time_embedding", "convolution")
 
 
-def group_of(name: str, module: nn.Module) -> str:
+def group_of(name: str, module: nn.Module, *, mask_in_image: bool) -> str:
     """The group of one Linear or Conv2d, by its place in diffusers' U-Net.
+
+    Args:
+        name: of the layer.
+        module: the layer.
+        mask_in_image: ``conv_in`` sees the mask, see :func:`sees_mask_in_image`.
 
     Raises:
         ValueError: the layer belongs to no group (a U-Net this table does not know).
     """
-    if ".attn2." in name or name.startswith("encoder_hid_proj"):
+    if ".attn2." in name or name.startswith("encoder_hid_proj") or (mask_in_image and name == "conv_in"):
         return "cross_attention"
     if ".attn1." in name:
         return "self_attention"
@@ -48,12 +57,19 @@ def group_of(name: str, module: nn.Module) -> str:
     raise ValueError(f"layer {name} belongs to no group of {GROUPS}")
 
 
+def sees_mask_in_image(unet: nn.Module) -> bool:
+    """Whether the mask stands beside the noisy frame: then more channels come in than go out."""
+    config = plain_unet(unet).config
+    return bool(config.in_channels > config.out_channels)
+
+
 def partition(unet: nn.Module) -> dict[str, list[str]]:
     """Names of all Linear and Conv2d layers of a plain U-Net, by group."""
     groups: dict[str, list[str]] = {group: [] for group in GROUPS}
+    mask_in_image = sees_mask_in_image(unet)
     for name, module in unet.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d):
-            groups[group_of(name, module)].append(name)
+            groups[group_of(name, module, mask_in_image=mask_in_image)].append(name)
     return groups
 
 
@@ -79,13 +95,10 @@ def add_lora(unet: nn.Module, scope: Sequence[str], *, rank: int, alpha: int) ->
     network computes what the base computes.
 
     Raises:
-        UserError: an unknown group, or a group with no layer in this network.
+        UserError: an unknown group.
     """
     check_scope(scope)
     groups = partition(unet)
-    empty = [group for group in scope if not groups[group]]
-    if empty:
-        raise UserError(f"model.scope: the base has no layer in {', '.join(empty)}; leave it out")
     targets = [name for group in scope for name in groups[group]]
     adapted = get_peft_model(unet, LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, bias="none"))
     matched = {name for name, module in plain_unet(adapted).named_modules() if hasattr(module, "lora_A")}
@@ -123,12 +136,13 @@ class GroupRow:
 def parameter_table(unet: nn.Module) -> list[GroupRow]:
     """A row per group, then ``other`` (norms and the embedding of the plane) and ``total``."""
     rows = {group: GroupRow(group) for group in (*GROUPS, "other")}
+    mask_in_image = sees_mask_in_image(unet)
     for name, module in plain_unet(unet).named_modules():
         if ".base_layer" in name or ".lora_" in name:
             continue  # parts of a layer that was counted under its own name
         layer = getattr(module, "base_layer", module)
         if isinstance(layer, nn.Linear | nn.Conv2d):
-            row, own = rows[group_of(name, layer)], list(module.parameters())
+            row, own = rows[group_of(name, layer, mask_in_image=mask_in_image)], list(module.parameters())
             row.layers += 1
             row.trained += any(p.requires_grad for p in own)
         else:
