@@ -14,9 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -243,41 +243,48 @@ def _too_long(*_: object) -> None:
     raise TimeoutError(f"took more than {SECONDS} s")
 
 
-def fuzz(folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """Results by kind of input, as those of kills."""
-    from faults import OUTCOMES, environment
+def fuzz(folder: Path, count: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind of input and its results so far, as those of kills, after each case."""
+    from faults import OUTCOMES
 
-    outcomes = {kind: Counter(dict.fromkeys(OUTCOMES, 0)) for kind in KINDS}
-    failures: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    commands: dict[str, str] = {}
+    results: dict[str, dict[str, Any]] = {}
+    for line in answers(folder, count, seed):
+        kind = f"fuzz {line['kind']}"
+        words = " ".join(line["words"]).replace(str(folder), "FOLDER")
+        empty = {"trials": 0, **dict.fromkeys(OUTCOMES, 0), "command": f"python -m tte_tee {words}", "failures": []}
+        result = results.setdefault(kind, empty)
+        result["trials"] += 1
+        result[line["outcome"]] += 1
+        if line["reason"]:
+            result["failures"].append({key: line[key] for key in ("case", "words", "outcome", "reason")})
+        yield kind, result
+
+
+def answers(folder: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """What came of each case, from processes that run them one after the other until one takes its process down."""
+    from faults import environment
+
     first = 0
     while first < count:
         command = [sys.executable, __file__, str(folder), str(seed), str(first), str(count)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"case"')]
-        if not lines:
-            raise RuntimeError(done.stderr)
-        for line in lines:
-            commands.setdefault(line["kind"], " ".join(line.get("words", ())).replace(str(folder), "FOLDER"))
-        if "outcome" not in lines[-1]:  # it took the process down
-            lines.append(
-                {**lines[-1], "outcome": "traceback", "reason": f"the process died ({done.returncode}) or hung"}
-            )
-        for line in (line for line in lines if "outcome" in line):
-            outcomes[line["kind"]][line["outcome"]] += 1
-            if line["reason"]:
-                failures[line["kind"]].append({"trial": line["case"], **line})
-        first = lines[-1]["case"] + 1
-    return {
-        f"fuzz {kind}": {
-            "trials": sum(outcomes[kind].values()),
-            **outcomes[kind],
-            "command": f"python -m tte_tee {commands[kind]}",
-            "failures": failures[kind],
-        }
-        for kind in KINDS
-        if kind in commands
-    }
+        asked: dict[str, Any] = {}
+        with (
+            tempfile.TemporaryFile("w+") as said,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment()) as process,
+        ):
+            for text in process.stdout or ():
+                if not text.startswith('{"case"'):
+                    continue
+                asked = {**asked, **json.loads(text)}
+                if "outcome" in asked:
+                    yield asked
+                    first, asked = asked["case"] + 1, {}
+            if process.wait() and not asked:
+                said.seek(0)
+                raise RuntimeError(said.read())
+        if asked:
+            yield {**asked, "outcome": "traceback", "reason": f"the process died ({process.returncode}) or hung"}
+            first = asked["case"] + 1
 
 
 if __name__ == "__main__":
