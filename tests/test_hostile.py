@@ -373,15 +373,44 @@ def test_a_store_that_reads_other_files_or_unfolds_is_refused(
         EchoStore(store)
 
 
-def test_texts_without_end_are_refused(store: Path) -> None:
-    """HDF5 itself would step by 0 bytes for ever."""
+def without_end(store: Path, text: bytes) -> None:
+    """Spoils the collection that holds a text: HDF5 itself would step by 0 bytes for ever."""
     data = store.read_bytes()
-    place = data.index(b"GCOL") + 16
+    place = data.rindex(b"GCOL", 0, data.index(text)) + 16
     size = int.from_bytes(data[place + 8 : place + 16], "little")
     free = place + 16 + (size + 7) // 8 * 8
     store.write_bytes(data[:free] + bytes(16) + data[free + 16 :])
-    with pytest.raises(UserError, match="a collection of texts is damaged"):
+
+
+@pytest.mark.parametrize("where", ["column", "attribute", "schema", "fill value"])
+def test_texts_without_end_are_refused(store: Path, where: str) -> None:
+    text, long = b"train0/ME4C", "a long text, with a collection for itself. " * 90
+    if where != "column":
+        text = long.encode()
+        with h5py.File(store, "r+", libver="earliest") as file:
+            if where == "fill value":
+                count = len(file["images"])
+                del file["frames/study"]
+                file.create_dataset("frames/study", (count,), h5py.string_dtype(), fillvalue=long, chunks=(1,))
+            else:
+                file.attrs["provenance" if where == "attribute" else "schema_version"] = long
+    without_end(store, text)
+    with pytest.raises(UserError, match=r"a collection of texts is damaged|filled with a value of its own"):
         EchoStore(store)
+
+
+@pytest.mark.parametrize("where", ["of a later version", "behind a block of the user's", "of another kind"])
+def test_attributes_that_cannot_be_checked_are_refused(store: Path, tmp_path: Path, where: str) -> None:
+    other = tmp_path / "other.h5"
+    options = {"userblock_size": 512} if "block" in where else {}
+    with h5py.File(store) as file, h5py.File(other, "w", libver="v110" if "later" in where else None, **options) as to:
+        for name in file:
+            file.copy(name, to)
+        to.attrs.update(file.attrs)
+        if "kind" in where:
+            to.attrs["licence"] = np.array(["a", "b"], dtype=object)
+    with pytest.raises(UserError, match="not those of a store"):
+        EchoStore(other)
 
 
 def test_columns_hold_what_they_declare(store: Path) -> None:

@@ -64,7 +64,7 @@ class StoreWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             _sweep(self.path)
             self._check_room(0)
-            self._file = h5py.File(self._temporary, "w")
+            self._file = h5py.File(self._temporary, "w", libver="earliest")  # see :mod:`heap`
         return self
 
     def append(self, image: np.ndarray, mask: np.ndarray, sector: np.ndarray, info: FrameInfo) -> None:
