@@ -6,8 +6,9 @@ Kills: the real command, in a process of its own, gets SIGKILL at a random time 
 work and its end, then the same command is given again (``fit`` with its last checkpoint). *Survived*: the end is to
 the bit that of an undisturbed run, and nothing else is left. *Lost*: it is not. A command that is done before its
 kill is no trial. Fuzz: inputs that work, spoilt at random, in bytes or in values. *Survived*: the command does its
-work or refuses in one line, and leaves nothing half. Times and spoilt places follow from ``--seed`` and the number
-of the trial. Beside FILE.json goes FILE.md; both are written after each trial, so a stopped run leaves what it has.
+work (counted) or refuses in one line, and leaves nothing half. Times and spoilt places follow from ``--seed`` and
+the number of the trial. Beside FILE.json goes FILE.md; both are written after each trial, so a stopped run leaves
+what it has.
 """
 
 import argparse
@@ -235,7 +236,7 @@ def report(record: dict[str, Any]) -> str:
     """What is said of it in Markdown."""
     results, asked = record["results"], record["asked"]
     rows = [
-        f"| {name} | {result['trials']} | " + " | ".join(str(result[outcome]) for outcome in OUTCOMES) + " |"
+        f"| {name} | {result['trials']} | {' | '.join(str(result[o]) for o in OUTCOMES)} | {result.get('worked', '')} |"
         for name, result in results.items()
     ]
     said = " ".join((__doc__ or "").split("\n\n", 2)[2].split()).replace("``", "`")
@@ -247,8 +248,8 @@ def report(record: dict[str, Any]) -> str:
         f"`python experiments/bench/faults.py {counts} --seed {record['seed']}`, on commit {record['commit']}, "
         f"{record['time'][:10]}, {record['cpus']} CPU cores: {done} of {sum(asked.values())} trials. {said}",
         "",
-        f"| what | trials | {' | '.join(OUTCOMES)} |",
-        "|---|---|---|---|---|",
+        f"| what | trials | {' | '.join(OUTCOMES)} | of the survivors, did their work |",
+        "|---|---|---|---|---|---|",
         *rows,
         "",
         "Commands:",
@@ -262,6 +263,7 @@ def report(record: dict[str, Any]) -> str:
 
 def main() -> None:
     """Prepares, kills, fuzzes, prints and, where asked for, writes."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the temporary folder goes
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked = {"pack": 140, "fit": 40, "synthesize": 20, "fuzz": 500}
     for name, count in asked.items():

@@ -99,7 +99,7 @@ def store(folder: Path, case: Path, rng: np.random.Generator) -> list[str]:
 
 
 def config(folder: Path, case: Path, rng: np.random.Generator) -> list[str]:
-    """A YAML of ``fit``; it goes as far as building everything, and takes no step."""
+    """A YAML of ``fit``; it builds everything, and takes one step."""
     adapter = {"base": str(folder / "base"), "scope": ["cross_attention"], "sampling": {"steps": 2}, "rank": 2}
     values = {
         "seed_everything": 0,
@@ -109,7 +109,7 @@ def config(folder: Path, case: Path, rng: np.random.Generator) -> list[str]:
     }
     (case / "c.yaml").write_text(yaml.safe_dump(values))
     spoil_text(case / "c.yaml", rng, yaml.safe_load, yaml.safe_dump)
-    return ["fit", "--config", "c.yaml", "--trainer.max_steps=0", "--trainer.accelerator=cpu", "--trainer.devices=1"]
+    return ["fit", "--config", "c.yaml", "--trainer.max_steps=1", "--trainer.accelerator=cpu", "--trainer.devices=1"]
 
 
 def small_folder(folder: Path, case: Path) -> list[str]:
@@ -191,8 +191,8 @@ def checkpoint(folder: Path, case: Path, rng: np.random.Generator) -> list[str]:
 KINDS = {made.__name__: made for made in (store, config, recipe, png, dicom, adapter, checkpoint)}
 
 
-def judge(words: list[str]) -> tuple[str, str]:
-    """Runs a command in this process; outcome and reason."""
+def judge(words: list[str]) -> tuple[str, str, bool]:
+    """Runs a command in this process; outcome, reason, and whether it did its work."""
     from tte_tee.cli import main
 
     said = io.StringIO()
@@ -204,15 +204,19 @@ def judge(words: list[str]) -> tuple[str, str]:
             code = stop.code or 0
         except BaseException as error:  # whatever a user would see as a traceback
             where = traceback.extract_tb(error.__traceback__)[-1]
-            return "traceback", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"[:300]
+            return (
+                "traceback",
+                f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"[:300],
+                False,
+            )
     lines = said.getvalue().strip().splitlines()
     if "Traceback" in said.getvalue():
-        return "traceback", lines[-1][:300]
+        return "traceback", lines[-1][:300], False
     if code and not (lines and lines[-1].startswith("tte_tee ")):
-        return "traceback", f"status {code} without a line that says why"
+        return "traceback", f"status {code} without a line that says why", False
     half = [path.name for path in Path("out").rglob("*")] if code and Path("out").exists() else []
     half = [name for name in half if ".parts-" not in name and not name.endswith(".npz")]
-    return ("lost", f"refused, and left {', '.join(half)}") if half else ("survived", "")
+    return ("lost", f"refused, and left {', '.join(half)}", False) if half else ("survived", "", not code)
 
 
 def run_cases(folder: Path, seed: int, first: int, count: int) -> None:
@@ -232,10 +236,13 @@ def run_cases(folder: Path, seed: int, first: int, count: int) -> None:
         with contextlib.chdir(case):
             signal.alarm(SECONDS)
             faulthandler.dump_traceback_later(SECONDS + 5, exit=True)  # where a library heeds no signal
-            outcome, reason = judge(words)
+            outcome, reason, worked = judge(words)
             faulthandler.cancel_dump_traceback_later()
             signal.alarm(0)
-        print(json.dumps({"case": number, "kind": kind, "outcome": outcome, "reason": reason}), flush=True)
+        print(
+            json.dumps({"case": number, "kind": kind, "outcome": outcome, "reason": reason, "worked": worked}),
+            flush=True,
+        )
         shutil.rmtree(case, ignore_errors=True)
 
 
@@ -251,9 +258,10 @@ def fuzz(folder: Path, count: int, seed: int) -> Iterator[tuple[str, dict[str, A
     for line in answers(folder, count, seed):
         kind = f"fuzz {line['kind']}"
         words = " ".join(line["words"]).replace(str(folder), "FOLDER")
-        empty = {"trials": 0, **dict.fromkeys(OUTCOMES, 0), "command": f"python -m tte_tee {words}", "failures": []}
-        result = results.setdefault(kind, empty)
+        counts = dict.fromkeys(("trials", *OUTCOMES, "worked"), 0)
+        result = results.setdefault(kind, {**counts, "command": f"python -m tte_tee {words}", "failures": []})
         result["trials"] += 1
+        result["worked"] += line["worked"]
         result[line["outcome"]] += 1
         if line["reason"]:
             result["failures"].append({key: line[key] for key in ("case", "words", "outcome", "reason")})
@@ -283,7 +291,8 @@ def answers(folder: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
                 said.seek(0)
                 raise RuntimeError(said.read())
         if asked:
-            yield {**asked, "outcome": "traceback", "reason": f"the process died ({process.returncode}) or hung"}
+            reason = f"the process died ({process.returncode}) or hung"
+            yield {**asked, "outcome": "traceback", "reason": reason, "worked": False}
             first = asked["case"] + 1
 
 
