@@ -14,6 +14,7 @@ import torch
 import yaml
 from conftest import Train, write_store
 from folders import RECIPE, refused, write_frame, write_image
+from safetensors.torch import load_file, save_file
 
 from tte_tee.anatomy import TEE
 from tte_tee.cli import main
@@ -208,6 +209,25 @@ def test_what_an_adapter_config_only_says_is_not_followed(adapter: Path, foreign
     edit(adapter / "adapter_config.json", auto_mapping=mapping, base_model_name_or_path="someone/model", revision="x")
     load_adapter(adapter)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("where", ["adapter", "rule", "base"])
+def test_weights_that_are_no_numbers_are_refused(adapter: Path, tiny_base: Path, tmp_path: Path, where: str) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    if where == "rule":
+        matrix = json.loads((adapter / "maskr2.json").read_text())["matrix"]
+        matrix[0][0] = float("nan")
+        edit(adapter / "maskr2.json", matrix=matrix)
+    else:
+        weights = {
+            "adapter": adapter / "adapter_model.safetensors",
+            "base": base / "unet/diffusion_pytorch_model.safetensors",
+        }[where]
+        held = load_file(weights)
+        next(iter(held.values())).view(-1)[0] = torch.inf
+        save_file(held, weights, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="a weight is no finite number"):
+        load_base(str(base)) if where == "base" else load_adapter(adapter)
 
 
 @pytest.mark.parametrize("beside", [True, False], ids=["beside the weights", "in their place"])

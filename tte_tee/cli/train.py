@@ -156,6 +156,8 @@ class CLI(LightningCLI):
                 return
             newest = newest_checkpoint(run)
             arguments["ckpt_path"] = str(newest) if newest else None
+            assert isinstance(trainer.checkpoint_callback, Checkpoint)
+            trainer.checkpoint_callback.same_run = True
         elif not arguments.get("ckpt_path") and checkpoints(run / FOLDER):
             raise UserError(f"{run}: holds a run already; give --resume auto to go on, or another version")
         if isinstance(trainer.logger, TensorBoardLogger):
