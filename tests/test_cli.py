@@ -1,5 +1,6 @@
 """The command line: quick help, and one line for every mistake."""
 
+import os
 import subprocess
 import sys
 import time
@@ -60,6 +61,19 @@ def test_help_names_every_command(words: list[str], capsys: pytest.CaptureFixtur
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--version"])
     assert capsys.readouterr().out == f"tte_tee {tte_tee.__version__}\n"
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize("words", [["--version"], ["data", "card", "STORE"], ["data", "inspect", "STORE"]])
+def test_a_reader_that_goes_away_is_no_error(tee_store: Path, words: list[str], buffered: bool) -> None:
+    """As ``head`` does; the end of a pipe that nobody reads is closed here from the start."""
+    given = [str(tee_store) if word == "STORE" else word for word in words]
+    reads, writes = os.pipe()
+    os.close(reads)
+    command = [sys.executable, *(() if buffered else ("-u",)), "-m", "tte_tee", *given]
+    done = subprocess.run(command, stdout=writes, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writes)
+    assert (done.returncode, done.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("command", cli.TRAINING)

@@ -78,19 +78,44 @@ def test_two_processes_are_one(
 
 STRIKE = """
 import os, signal
+from lightning.pytorch.strategies.launchers import subprocess_script
 from tte_tee.cli import main
 from tte_tee.tasks.task import Task
 
 rank, step, what = os.environ["STRIKE"].split()
 
+def mine(self):
+    return (self.trainer.global_step, self.global_rank) == (int(step), int(rank))
+
+def struck():
+    open(os.environ["STRUCK"], "w").close()
+
+def kill(*_):
+    struck()
+    os.kill(os.getpid(), signal.SIGKILL)
+
 def strike(self, optimizer):
-    if (self.trainer.global_step, self.global_rank) == (int(step), int(rank)):
-        open(os.environ["STRUCK"], "w").close()
+    if mine(self):
+        struck()
         if what == "raise":
             raise ArithmeticError("this rank is broken")
         os.kill(os.getpid(), getattr(signal, what))
 
-Task.on_before_optimizer_step = strike
+def spoil(self, loss):
+    if mine(self):
+        struck()
+        loss = loss * float("nan")
+    return plain(self, loss)
+
+plain = Task.on_before_backward
+if what == "nan":
+    Task.on_before_backward = spoil
+elif what == "early" and rank == os.environ.get("LOCAL_RANK"):
+    kill()
+elif what == "early" and rank == "0" and "LOCAL_RANK" not in os.environ:
+    subprocess_script._launch_process_observer = kill
+else:
+    Task.on_before_optimizer_step = strike
 main()
 """
 
@@ -135,7 +160,14 @@ def test_a_launched_run_is_requeued_and_ends_as_a_forked_one(fit: Train, tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("rank", "what", "says"), [(1, "raise", "this rank is broken"), (0, "SIGKILL", "peer"), (1, "SIGKILL", "peer")]
+    ("rank", "what", "says"),
+    [
+        (1, "raise", "this rank is broken"),
+        (0, "SIGKILL", "another process of this run"),
+        (1, "SIGKILL", "another process of this run"),
+        (0, "early", ""),
+        (1, "early", "terminated with code -9"),
+    ],
 )
 def test_a_rank_that_dies_takes_the_run_down_with_its_error(
     tmp_path: Path, tee_store: Path, rank: int, what: str, says: str
@@ -144,3 +176,18 @@ def test_a_rank_that_dies_takes_the_run_down_with_its_error(
     assert time.time() - (tmp_path / "struck").stat().st_mtime < 60
     assert run.returncode not in (0, os.EX_TEMPFAIL)
     assert says in run.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_loss_of_one_rank_that_is_no_number_ends_the_run_in_one_line(
+    tmp_path: Path, tee_store: Path, rank: int
+) -> None:
+    run = launch(tmp_path, tee_store, strike=(rank, 3, "nan"))
+    assert time.time() - (tmp_path / "struck").stat().st_mtime < 60
+    assert run.returncode == 2
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("tte_tee ")]
+    last = tmp_path / "run/version_0/checkpoints/last.ckpt"
+    assert "the loss is nan at step 4" in line and f"kept: {last}, go on with --ckpt_path {last}" in line
+    assert "Traceback" not in run.stderr
+    assert last.readlink() == Path("step=2.ckpt")

@@ -198,6 +198,11 @@ def raised(error: BaseException, cause: BaseException | None = None) -> BaseExce
             UserError("Caught UserError in DataLoader worker process 0.\nTraceback\n  x\ntte.UserError: f.h5: y\n"),
             "f.h5: y",
         ),
+        (
+            Exception("\n\n-- Process 1 terminated with the following error:\nTraceback\n  x\ntte.SharedError: y\n"),
+            "y",
+        ),
+        (RuntimeError("[pair.cc:534] Connection closed by peer [127.0.0.1]:4"), "another process of this run"),
     ],
 )
 def test_what_libraries_say_of_a_fault_is_one_line(error: BaseException, says: str) -> None:
@@ -206,6 +211,15 @@ def test_what_libraries_say_of_a_fault_is_one_line(error: BaseException, says: s
     assert "\n" not in line
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError(), KeyError("x"), RuntimeError("shape [2]"), OSError("odd")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ZeroDivisionError(),
+        KeyError("x"),
+        RuntimeError("shape [2]"),
+        OSError("odd"),
+        Exception("\n\n-- Process 1 terminated with the following error:\nTraceback\n  x\nKeyError: 'x'\n"),
+    ],
+)
 def test_a_defect_is_no_fault(error: BaseException) -> None:
     assert told(error) is None

@@ -14,6 +14,7 @@ import torch
 import yaml
 from conftest import Train, write_store
 from folders import RECIPE, refused, write_frame, write_image
+from safetensors.torch import load_file, save_file
 
 from tte_tee.anatomy import TEE
 from tte_tee.cli import main
@@ -210,6 +211,25 @@ def test_what_an_adapter_config_only_says_is_not_followed(adapter: Path, foreign
     assert not mark.exists()
 
 
+@pytest.mark.parametrize("where", ["adapter", "rule", "base"])
+def test_weights_that_are_no_numbers_are_refused(adapter: Path, tiny_base: Path, tmp_path: Path, where: str) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    if where == "rule":
+        matrix = json.loads((adapter / "maskr2.json").read_text())["matrix"]
+        matrix[0][0] = float("nan")
+        edit(adapter / "maskr2.json", matrix=matrix)
+    else:
+        weights = {
+            "adapter": adapter / "adapter_model.safetensors",
+            "base": base / "unet/diffusion_pytorch_model.safetensors",
+        }[where]
+        held = load_file(weights)
+        next(iter(held.values())).view(-1)[0] = torch.inf
+        save_file(held, weights, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="a weight is no finite number"):
+        load_base(str(base)) if where == "base" else load_adapter(adapter)
+
+
 @pytest.mark.parametrize("beside", [True, False], ids=["beside the weights", "in their place"])
 def test_a_pickle_in_an_adapter_is_never_read(adapter: Path, mark: Path, beside: bool) -> None:
     torch.save(Trap(mark), adapter / "adapter_model.bin")
@@ -373,15 +393,44 @@ def test_a_store_that_reads_other_files_or_unfolds_is_refused(
         EchoStore(store)
 
 
-def test_texts_without_end_are_refused(store: Path) -> None:
-    """HDF5 itself would step by 0 bytes for ever."""
+def without_end(store: Path, text: bytes) -> None:
+    """Spoils the collection that holds a text: HDF5 itself would step by 0 bytes for ever."""
     data = store.read_bytes()
-    place = data.index(b"GCOL") + 16
+    place = data.rindex(b"GCOL", 0, data.index(text)) + 16
     size = int.from_bytes(data[place + 8 : place + 16], "little")
     free = place + 16 + (size + 7) // 8 * 8
     store.write_bytes(data[:free] + bytes(16) + data[free + 16 :])
-    with pytest.raises(UserError, match="a collection of texts is damaged"):
+
+
+@pytest.mark.parametrize("where", ["column", "attribute", "schema", "fill value"])
+def test_texts_without_end_are_refused(store: Path, where: str) -> None:
+    text, long = b"train0/ME4C", "a long text, with a collection for itself. " * 90
+    if where != "column":
+        text = long.encode()
+        with h5py.File(store, "r+", libver="earliest") as file:
+            if where == "fill value":
+                count = len(file["images"])
+                del file["frames/study"]
+                file.create_dataset("frames/study", (count,), h5py.string_dtype(), fillvalue=long, chunks=(1,))
+            else:
+                file.attrs["provenance" if where == "attribute" else "schema_version"] = long
+    without_end(store, text)
+    with pytest.raises(UserError, match=r"a collection of texts is damaged|filled with a value of its own"):
         EchoStore(store)
+
+
+@pytest.mark.parametrize("where", ["of a later version", "behind a block of the user's", "of another kind"])
+def test_attributes_that_cannot_be_checked_are_refused(store: Path, tmp_path: Path, where: str) -> None:
+    other = tmp_path / "other.h5"
+    options = {"userblock_size": 512} if "block" in where else {}
+    with h5py.File(store) as file, h5py.File(other, "w", libver="v110" if "later" in where else None, **options) as to:
+        for name in file:
+            file.copy(name, to)
+        to.attrs.update(file.attrs)
+        if "kind" in where:
+            to.attrs["licence"] = np.array(["a", "b"], dtype=object)
+    with pytest.raises(UserError, match="not those of a store"):
+        EchoStore(other)
 
 
 def test_columns_hold_what_they_declare(store: Path) -> None:

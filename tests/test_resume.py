@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Train
+from conftest import Train, write_store
 from safetensors.torch import load_file
 from test_tasks import equal_states, scalars_of
 
+from tte_tee.anatomy import TEE
 from tte_tee.tasks.task import Task
 
 STEPS = 6
@@ -211,7 +212,11 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-@pytest.mark.parametrize("spoil", [flip, cut, empty])
+def without_checksum(path: Path) -> None:
+    path.with_name(f"{path.name}.sha256").unlink()
+
+
+@pytest.mark.parametrize("spoil", [flip, cut, empty, without_checksum])
 def test_a_damaged_checkpoint_is_noticed_and_the_one_before_used(
     tasks: dict[str, Train],
     stopped: Path,
@@ -246,6 +251,9 @@ def test_a_run_is_not_gone_on_with_by_mistake(
     before = set(stopped.rglob("*"))
     assert "model.init_args.learning_rate is 0.005, not 0.1" in said(AUTO, "--model.learning_rate=0.1")
     assert "trainer.max_steps is 6, not 7" in said(AUTO, "--trainer.max_steps=7")
+    assert "trainer.gradient_clip_val is None, not 0.5" in said(AUTO, "--trainer.gradient_clip_val=0.5")
+    assert "trainer.precision is None, not bf16-mixed" in said(AUTO, "--trainer.precision=bf16-mixed")
+    assert "trainer.val_check_interval is 2, not 3" in said(AUTO, "--trainer.val_check_interval=3")
     assert "holds a run already; give --resume auto" in said()
     assert "leave out --ckpt_path" in said(AUTO, "--ckpt_path=last")
     assert "needs a folder that stays" in said(AUTO, "--trainer.logger.version=null")
@@ -254,6 +262,38 @@ def test_a_run_is_not_gone_on_with_by_mistake(
     flip(stopped / "checkpoints/step=4.ckpt")
     assert "every checkpoint in it is damaged" in said(AUTO)
     assert set(stopped.rglob("*")) == before
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_run_does_not_go_on_with_other_data_under_the_same_name(
+    tasks: dict[str, Train], tmp_path: Path, tee_store: Path, capsys: pytest.CaptureFixture[str], gone: bool
+) -> None:
+    store = shutil.copy(tee_store, tmp_path / "f.h5")
+    words = (AUTO, f"--data.real={store}")
+    assert ended(lambda: tasks["segmenter"](tmp_path, *words), by=signal.SIGUSR1, at=3) == os.EX_TEMPFAIL
+    store.unlink()
+    if not gone:
+        write_store(store, TEE, patients={"train": 3, "val": 2, "test": 1})
+    line = mistake(lambda: tasks["segmenter"](tmp_path, *words), capsys)
+    assert f"{store}: no such echo store" in line if gone else "was trained with data f.h5 (" in line
+    assert kept(tmp_path / "run/version_0") == {2, 4}
+    shutil.copy(tee_store, store)
+    assert (tasks["segmenter"](tmp_path, *words) / "segmenter").is_dir()
+
+
+def test_a_run_does_not_go_on_over_another_number_of_processes(
+    tasks: dict[str, Train],
+    stopped: Path,
+    undisturbed: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = mistake(
+        lambda: tasks["segmenter"](tmp_path, AUTO, "--trainer.devices=2", "--trainer.strategy=ddp_fork"), capsys
+    )
+    assert "was trained with processes 1, not 2" in line
+    tasks["segmenter"](tmp_path, AUTO)
+    assert_same(stopped, undisturbed("segmenter"))
 
 
 def test_a_finished_run_is_left_alone(

@@ -1,4 +1,4 @@
-"""The one exception that is meant for the user's eyes."""
+"""The exceptions that are meant for the user's eyes."""
 
 
 class UserError(Exception):
@@ -7,3 +7,7 @@ class UserError(Exception):
     The command line prints the message alone and exits with status 2; everything else that
     escapes is a defect of ours and keeps its traceback.
     """
+
+
+class SharedError(UserError):
+    """One that all processes of a run meet with in the same step; the first of them says it for all."""

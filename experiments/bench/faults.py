@@ -4,21 +4,23 @@
 
 Kills: the real command, in a process of its own, gets SIGKILL at a random time between the first sign of its
 work and its end, then the same command is given again (``fit`` with its last checkpoint). *Survived*: the end is to
-the bit that of an undisturbed run, and nothing else is left. *Lost*: it is not. Fuzz: inputs that work, spoilt at
-random, in bytes or in values. *Survived*: the command does its work or refuses in one line, and leaves nothing half.
-Times and spoilt places follow from ``--seed`` and the number of the trial. Beside FILE.json goes FILE.md.
+the bit that of an undisturbed run, and nothing else is left. *Lost*: it is not. A command that is done before its
+kill is no trial. Fuzz: inputs that work, spoilt at random, in bytes or in values. *Survived*: the command does its
+work (counted) or refuses in one line, and leaves nothing half. Times and spoilt places follow from ``--seed`` and
+the number of the trial. Beside FILE.json goes FILE.md; both are written after each trial, so a stopped run leaves
+what it has.
 """
 
 import argparse
-import json
+import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,17 +29,18 @@ import cv2
 import numpy as np
 import yaml
 from fuzzing import fuzz
-from rich.console import Console
 from safetensors.numpy import load_file
 
 from tte_tee.data.phantom import PhantomSpec, write_phantom
 from tte_tee.data.store import EchoStore
+from tte_tee.errors import UserError
+from tte_tee.files import write_json, write_whole
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
 from tte_tee.models.diffusion import noise_schedule
 from tte_tee.models.folders import save_base
 from tte_tee.synthesis.provenance import provenance
 
-PATIENTS = 600  # of two frames each, for `data pack`
+PATIENTS = 300  # of two frames each, for `data pack`
 SIZE = 16
 OUTCOMES = ("survived", "lost", "traceback")
 RECIPE = {
@@ -88,8 +91,8 @@ def fit_words(folder: Path, out: Path) -> list[str]:
     """A fit of a few seconds that saves often."""
     words = ["--model=TEEAdapter", f"--model.base={folder / 'base'}", "--model.scope=[cross_attention, convolution]"]
     words += ["--model.warmup_steps=0", "--model.sampling.steps=2", "--data=EchoDataModule"]
-    words += [f"--data.store={folder / 'tee.h5'}", "--data.batch_size=4", "--trainer.max_steps=120"]
-    words += ["--trainer.val_check_interval=20", "--checkpoint.every_n_train_steps=10", "--trainer.accelerator=cpu"]
+    words += [f"--data.store={folder / 'tee.h5'}", "--data.batch_size=4", "--trainer.max_steps=60"]
+    words += ["--trainer.val_check_interval=10", "--checkpoint.every_n_train_steps=5", "--trainer.accelerator=cpu"]
     words += ["--trainer.logger=TensorBoardLogger", f"--trainer.logger.save_dir={out}", "--trainer.logger.name=run"]
     words += ["--trainer.logger.version=0", "--resume=auto"]
     return ["fit", *words]
@@ -103,7 +106,8 @@ def adapter_of(out: Path) -> Path:
 def adapter_content(folder: Path) -> str:
     """Weights and rule; the rest says when they were made."""
     weights = load_file(folder / "adapter_model.safetensors")
-    return str(hash(tuple(weights[name].tobytes() for name in sorted(weights)))) + (folder / "maskr2.json").read_text()
+    digest = hashlib.sha256(b"".join(weights[name].tobytes() for name in sorted(weights)))
+    return digest.hexdigest() + (folder / "maskr2.json").read_text()
 
 
 def jobs(folder: Path) -> dict[str, Job]:
@@ -111,7 +115,7 @@ def jobs(folder: Path) -> dict[str, Job]:
     store = ["--root", str(folder / "pictures"), "--workers", "2", "--out"]
     pack = ["data", "pack", str(folder / "recipe.yaml"), *store]
     draw = ["synthesize", "--adapter", str(folder / "adapter"), "--masks", str(folder / "tee.h5"), "--split", "train"]
-    draw += ["--samples-per-mask", "4", "--batch-size", "8", "--steps", "30", "--out"]
+    draw += ["--samples-per-mask", "2", "--batch-size", "4", "--steps", "10", "--out"]
 
     def others(*kept: str) -> Callable[[Path], list[str]]:
         return lambda out: sorted(path.name for path in out.iterdir() if path.name not in kept)
@@ -151,128 +155,149 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
 
 
+def start(job: Job, folder: Path, out: Path) -> subprocess.Popen[bytes]:
+    """The command, in a process of its own and a folder of its own."""
+    out.mkdir()
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen(command_of(job.words(out)), cwd=folder, env=environment(), **quiet)  # type: ignore[call-overload]
+
+
 def undisturbed(job: Job, folder: Path, out: Path) -> tuple[float, float, str]:
     """Seconds until the first sign of work and until the end, and what is made."""
-    out.mkdir()
-    start, begins = time.monotonic(), 0.0
-    with subprocess.Popen(
-        command_of(job.words(out)),
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+    clock, begins = time.monotonic(), 0.0
+    with start(job, folder, out) as process:
         while process.poll() is None:
-            begins = begins or (time.monotonic() - start if any(out.iterdir()) else 0.0)
+            begins = begins or (time.monotonic() - clock if any(out.iterdir()) else 0.0)
             time.sleep(0.01)
-    return begins, time.monotonic() - start, job.content(job.made(out))
+    return begins, time.monotonic() - clock, job.content(job.made(out))
 
 
-def kill_once(job: Job, folder: Path, out: Path, delay: float, expected: str) -> tuple[str, str]:
-    """Kills, looks at what stands there, goes on, and compares: outcome and reason."""
-    out.mkdir()
-    with subprocess.Popen(
-        command_of(job.words(out)),
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
+def kill_once(job: Job, folder: Path, out: Path, delay: float, expected: str) -> tuple[str, str] | None:
+    """Kills, looks at what stands there, goes on, and compares: outcome and reason; None if it was done before."""
+    with start(job, folder, out) as process:
         time.sleep(delay)
         process.kill()
-    made = job.made(out)
-    if made.exists() and job.content(made) != expected:
+    if process.returncode != -signal.SIGKILL:
+        return None
+    if stands(job, out) not in ("", expected):
         return "lost", "half a result stood under its name"
     done = run(job.words(out), folder)
+    said = done.stderr.strip().splitlines() or ["another result"]
     if "Traceback" in done.stderr:
-        return "traceback", done.stderr.strip().splitlines()[-1]
-    if done.returncode or job.content(job.made(out)) != expected:
-        return "lost", (done.stderr.strip().splitlines() or ["another result"])[-1]
+        return "traceback", said[-1]
+    if done.returncode or stands(job, out) != expected:
+        return "lost", said[-1]
     strays = job.strays(out)
     return ("lost", f"left behind: {', '.join(strays)}") if strays else ("survived", "")
 
 
-def kills(name: str, count: int, folder: Path, seed: int) -> dict[str, Any]:
-    """Kills one command ``count`` times; counts of outcomes, and the trials that did not survive."""
+def stands(job: Job, out: Path) -> str:
+    """What stands under the name of the result; empty if nothing does."""
+    try:
+        return job.content(job.made(out)) if job.made(out).exists() else ""
+    except (OSError, UserError) as error:
+        return f"unreadable: {error}"
+
+
+def kills(name: str, count: int, folder: Path, seed: int) -> Iterator[dict[str, Any]]:
+    """Kills one command ``count`` times; after each, counts of outcomes, and the trials that did not survive."""
     job = jobs(folder)[name]
     begins, ends, expected = undisturbed(job, folder, folder / f"{name}-whole")
-    outcomes, failures = Counter(dict.fromkeys(OUTCOMES, 0)), []
-    for number in range(count):
-        rng = np.random.default_rng((seed, list(jobs(folder)).index(name), number))
-        delay, out = float(rng.uniform(0.9 * begins, ends)), folder / f"{name}-{number}"
-        outcome, reason = kill_once(job, folder, out, delay, expected)
-        outcomes[outcome] += 1
-        if reason:
-            failures.append({"trial": number, "killed_after_s": round(delay, 2), "outcome": outcome, "reason": reason})
-        shutil.rmtree(out)
     words = " ".join(job.words(Path("OUT"))).replace(str(folder), "FOLDER")
-    return {
-        "trials": count,
-        **outcomes,
+    result: dict[str, Any] = {
+        "trials": 0,
+        **dict.fromkeys(OUTCOMES, 0),
+        "done_before_the_kill": 0,
         "command": f"python -m tte_tee {words}",
         "killed_between_s": [round(0.9 * begins, 2), round(ends, 2)],
-        "failures": failures,
+        "killed_after_s": [],
+        "failures": [],
     }
+    for number in range(count):
+        rng = np.random.default_rng((seed, list(jobs(folder)).index(name), number))
+        out = folder / f"{name}-{number}"
+        while True:
+            delay = float(rng.uniform(0.9 * begins, ends))
+            tried = kill_once(job, folder, out, delay, expected)
+            shutil.rmtree(out)
+            if tried:
+                break
+            result["done_before_the_kill"] += 1
+        outcome, reason = tried
+        result["trials"] += 1
+        result[outcome] += 1
+        result["killed_after_s"].append(round(delay, 2))
+        if reason:
+            result["failures"].append({"trial": number, "outcome": outcome, "reason": reason})
+        yield result
 
 
-def report(results: dict[str, Any], seed: int) -> str:
+def report(record: dict[str, Any]) -> str:
     """What is said of it in Markdown."""
+    results, asked = record["results"], record["asked"]
     rows = [
-        f"| {name} | {result['trials']} | " + " | ".join(str(result[outcome]) for outcome in OUTCOMES) + " |"
+        f"| {name} | {result['trials']} | {' | '.join(str(result[o]) for o in OUTCOMES)} | {result.get('worked', '')} |"
         for name, result in results.items()
     ]
-    commands = [f"- `{name}`: `{result['command']}`" for name, result in results.items()]
-    text, failures = __doc__ or "", [fail for result in results.values() for fail in result["failures"]]
-    said = " ".join(text.split("\n\n", 2)[2].split()).replace("``", "`")
-    counts = " ".join(
-        f"--{name} {result['trials']}" for name, result in results.items() if name in ("pack", "fit", "synthesize")
-    )
-    fuzzed = sum(result["trials"] for name, result in results.items() if name.startswith("fuzz"))
-    return (
-        "\n".join(
-            [
-                "# Kills and hostile files",
-                "",
-                f"`python experiments/bench/faults.py {counts} --fuzz {fuzzed} --seed {seed}`. {said}",
-                "",
-                f"| what | trials | {' | '.join(OUTCOMES)} |",
-                "|---|---|---|---|---|",
-                *rows,
-                "",
-                "Commands:",
-                "",
-                *commands,
-                "",
-                *(f"- {fail}" for fail in failures),
-            ]
-        ).rstrip()
-        + "\n"
-    )
+    said = " ".join((__doc__ or "").split("\n\n", 2)[2].split()).replace("``", "`")
+    counts = " ".join(f"--{name} {count}" for name, count in asked.items())
+    done = sum(result["trials"] for result in results.values())
+    lines = [
+        "# Kills and hostile files",
+        "",
+        f"`python experiments/bench/faults.py {counts} --seed {record['seed']}`, on commit {record['commit']}, "
+        f"{record['time'][:10]}, {record['cpus']} CPU cores: {done} of {sum(asked.values())} trials. {said}",
+        "",
+        f"| what | trials | {' | '.join(OUTCOMES)} | of the survivors, did their work |",
+        "|---|---|---|---|---|---|",
+        *rows,
+        "",
+        "Commands:",
+        "",
+        *(f"- `{name}`: `{result['command']}`" for name, result in results.items()),
+        "",
+        *(f"- {name}: {fail}" for name, result in results.items() for fail in result["failures"]),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def main() -> None:
     """Prepares, kills, fuzzes, prints and, where asked for, writes."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the temporary folder goes
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, count in (("pack", 140), ("fit", 40), ("synthesize", 20), ("fuzz", 500)):
+    asked = {"pack": 140, "fit": 40, "synthesize": 20, "fuzz": 500}
+    for name, count in asked.items():
         parser.add_argument(f"--{name}", type=int, default=count, help=f"trials (default: {count})")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="JSON to write, beside it the same as .md")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name) / "bench"
+    results: dict[str, Any] = {}
+    record = {
+        **provenance(),
+        "cpus": os.cpu_count(),
+        "seed": options.seed,
+        "asked": {name: getattr(options, name) for name in asked},
+        "results": results,
+    }
+
+    def keep(name: str) -> None:
+        counts = ", ".join(f"{outcome} {results[name][outcome]}" for outcome in OUTCOMES)
+        print(f"{time.strftime('%H:%M:%S')} {name} {results[name]['trials']}: {counts}", flush=True)
+        if options.out:
+            write_json(options.out, record)
+            write_whole(options.out.with_suffix(".md"), report(record).encode())
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "bench"
         prepare(folder)
-        results: dict[str, Any] = {}
-        for job in jobs(folder):
-            if count := getattr(options, job):
-                results[job] = kills(job, count, folder, options.seed)
-                Console().print(job, {outcome: results[job][outcome] for outcome in OUTCOMES})
-        if options.fuzz:
-            results |= fuzz(folder, options.fuzz, options.seed)
-    Console().print(report(results, options.seed), markup=False)
-    if options.out:
-        values = {**provenance(), "cpus": os.cpu_count(), "seed": options.seed, "results": results}
-        options.out.write_text(json.dumps(values, indent=2) + "\n")
-        options.out.with_suffix(".md").write_text(report(results, options.seed))
+        for name in filter(lambda name: getattr(options, name), jobs(folder)):
+            for result in kills(name, getattr(options, name), folder, options.seed):
+                results[name] = result
+                keep(name)
+        for kind, result in fuzz(folder, options.fuzz, options.seed):
+            results[kind] = result
+            keep(kind)
+    print(report(record))
 
 
 if __name__ == "__main__":

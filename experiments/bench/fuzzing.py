@@ -14,9 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import traceback
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +99,7 @@ def store(folder: Path, case: Path, rng: np.random.Generator) -> list[str]:
 
 
 def config(folder: Path, case: Path, rng: np.random.Generator) -> list[str]:
-    """A YAML of ``fit``; it goes as far as building everything, and takes no step."""
+    """A YAML of ``fit``; it builds everything, and takes one step."""
     adapter = {"base": str(folder / "base"), "scope": ["cross_attention"], "sampling": {"steps": 2}, "rank": 2}
     values = {
         "seed_everything": 0,
@@ -109,7 +109,7 @@ def config(folder: Path, case: Path, rng: np.random.Generator) -> list[str]:
     }
     (case / "c.yaml").write_text(yaml.safe_dump(values))
     spoil_text(case / "c.yaml", rng, yaml.safe_load, yaml.safe_dump)
-    return ["fit", "--config", "c.yaml", "--trainer.max_steps=0", "--trainer.accelerator=cpu", "--trainer.devices=1"]
+    return ["fit", "--config", "c.yaml", "--trainer.max_steps=1", "--trainer.accelerator=cpu", "--trainer.devices=1"]
 
 
 def small_folder(folder: Path, case: Path) -> list[str]:
@@ -191,8 +191,8 @@ def checkpoint(folder: Path, case: Path, rng: np.random.Generator) -> list[str]:
 KINDS = {made.__name__: made for made in (store, config, recipe, png, dicom, adapter, checkpoint)}
 
 
-def judge(words: list[str]) -> tuple[str, str]:
-    """Runs a command in this process; outcome and reason."""
+def judge(words: list[str]) -> tuple[str, str, bool]:
+    """Runs a command in this process; outcome, reason, and whether it did its work."""
     from tte_tee.cli import main
 
     said = io.StringIO()
@@ -204,15 +204,19 @@ def judge(words: list[str]) -> tuple[str, str]:
             code = stop.code or 0
         except BaseException as error:  # whatever a user would see as a traceback
             where = traceback.extract_tb(error.__traceback__)[-1]
-            return "traceback", f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"[:300]
+            return (
+                "traceback",
+                f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"[:300],
+                False,
+            )
     lines = said.getvalue().strip().splitlines()
     if "Traceback" in said.getvalue():
-        return "traceback", lines[-1][:300]
+        return "traceback", lines[-1][:300], False
     if code and not (lines and lines[-1].startswith("tte_tee ")):
-        return "traceback", f"status {code} without a line that says why"
+        return "traceback", f"status {code} without a line that says why", False
     half = [path.name for path in Path("out").rglob("*")] if code and Path("out").exists() else []
     half = [name for name in half if ".parts-" not in name and not name.endswith(".npz")]
-    return ("lost", f"refused, and left {', '.join(half)}") if half else ("survived", "")
+    return ("lost", f"refused, and left {', '.join(half)}", False) if half else ("survived", "", not code)
 
 
 def run_cases(folder: Path, seed: int, first: int, count: int) -> None:
@@ -232,10 +236,13 @@ def run_cases(folder: Path, seed: int, first: int, count: int) -> None:
         with contextlib.chdir(case):
             signal.alarm(SECONDS)
             faulthandler.dump_traceback_later(SECONDS + 5, exit=True)  # where a library heeds no signal
-            outcome, reason = judge(words)
+            outcome, reason, worked = judge(words)
             faulthandler.cancel_dump_traceback_later()
             signal.alarm(0)
-        print(json.dumps({"case": number, "kind": kind, "outcome": outcome, "reason": reason}), flush=True)
+        print(
+            json.dumps({"case": number, "kind": kind, "outcome": outcome, "reason": reason, "worked": worked}),
+            flush=True,
+        )
         shutil.rmtree(case, ignore_errors=True)
 
 
@@ -243,41 +250,50 @@ def _too_long(*_: object) -> None:
     raise TimeoutError(f"took more than {SECONDS} s")
 
 
-def fuzz(folder: Path, count: int, seed: int) -> dict[str, Any]:
-    """Results by kind of input, as those of kills."""
-    from faults import OUTCOMES, environment
+def fuzz(folder: Path, count: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Kind of input and its results so far, as those of kills, after each case."""
+    from faults import OUTCOMES
 
-    outcomes = {kind: Counter(dict.fromkeys(OUTCOMES, 0)) for kind in KINDS}
-    failures: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    commands: dict[str, str] = {}
+    results: dict[str, dict[str, Any]] = {}
+    for line in answers(folder, count, seed):
+        kind = f"fuzz {line['kind']}"
+        words = " ".join(line["words"]).replace(str(folder), "FOLDER")
+        counts = dict.fromkeys(("trials", *OUTCOMES, "worked"), 0)
+        result = results.setdefault(kind, {**counts, "command": f"python -m tte_tee {words}", "failures": []})
+        result["trials"] += 1
+        result["worked"] += line["worked"]
+        result[line["outcome"]] += 1
+        if line["reason"]:
+            result["failures"].append({key: line[key] for key in ("case", "words", "outcome", "reason")})
+        yield kind, result
+
+
+def answers(folder: Path, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """What came of each case, from processes that run them one after the other until one takes its process down."""
+    from faults import environment
+
     first = 0
     while first < count:
         command = [sys.executable, __file__, str(folder), str(seed), str(first), str(count)]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=False)
-        lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"case"')]
-        if not lines:
-            raise RuntimeError(done.stderr)
-        for line in lines:
-            commands.setdefault(line["kind"], " ".join(line.get("words", ())).replace(str(folder), "FOLDER"))
-        if "outcome" not in lines[-1]:  # it took the process down
-            lines.append(
-                {**lines[-1], "outcome": "traceback", "reason": f"the process died ({done.returncode}) or hung"}
-            )
-        for line in (line for line in lines if "outcome" in line):
-            outcomes[line["kind"]][line["outcome"]] += 1
-            if line["reason"]:
-                failures[line["kind"]].append({"trial": line["case"], **line})
-        first = lines[-1]["case"] + 1
-    return {
-        f"fuzz {kind}": {
-            "trials": sum(outcomes[kind].values()),
-            **outcomes[kind],
-            "command": f"python -m tte_tee {commands[kind]}",
-            "failures": failures[kind],
-        }
-        for kind in KINDS
-        if kind in commands
-    }
+        asked: dict[str, Any] = {}
+        with (
+            tempfile.TemporaryFile("w+") as said,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment()) as process,
+        ):
+            for text in process.stdout or ():
+                if not text.startswith('{"case"'):
+                    continue
+                asked = {**asked, **json.loads(text)}
+                if "outcome" in asked:
+                    yield asked
+                    first, asked = asked["case"] + 1, {}
+            if process.wait() and not asked:
+                said.seek(0)
+                raise RuntimeError(said.read())
+        if asked:
+            reason = f"the process died ({process.returncode}) or hung"
+            yield {**asked, "outcome": "traceback", "reason": reason, "worked": False}
+            first = asked["case"] + 1
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Nothing heavy is imported before the subcommand is known, so ``--help`` is quick
 """
 
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -85,7 +86,24 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command; exits with status 2 and one line when the user gave something wrong or the machine failed."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        _main(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # where goes what Python still holds
+        sys.exit(1)  # as rich does
+
+
+def _nobody_reads() -> bool:
+    """Whether stdout is a pipe that was closed, as by ``head``."""
+    waits = select.poll()
+    waits.register(sys.stdout, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in waits.poll(0))
+
+
+def _main(words: list[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         print(HELP, end="")
         return

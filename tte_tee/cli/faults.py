@@ -32,7 +32,9 @@ _MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|Ins
 _WORKER = re.compile(r"DataLoader worker \(pid\(?s?\)? ?([\d, ]+)\)")
 _NUMBER = re.compile(r"(?:errno = |os error |code: )(\d+)")  # HDF5, and what Rust says (safetensors)
 _FILE = re.compile(r"(?:file)?name = '([^']+)'")
-_RAISED_IN_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.")
+_RAISED_ELSEWHERE = re.compile(r"Caught \w+ in DataLoader worker process \d+\.|\s*-- Process \d+ terminated with")
+_SAID_LAST = re.compile(r"^\S*(?:User|Shared)Error: (.+)\Z", re.MULTILINE)
+_PEER = re.compile(r"Connection (?:closed|reset) by peer|Broken pipe", re.IGNORECASE)
 
 
 def told(error: BaseException) -> str | None:
@@ -42,7 +44,7 @@ def told(error: BaseException) -> str | None:
     behind the error counts, a mistake before a fault.
     """
     behind = list(_chain(error))
-    mistakes = (_mistake(one) for one in behind if isinstance(one, UserError))
+    mistakes = (line for one in behind if (line := _mistake(one)))
     faults = (line for one in behind if (line := _fault(one)))
     return next(mistakes, None) or next(faults, None)
 
@@ -53,10 +55,13 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _mistake(error: UserError) -> str:
-    """What a UserError says; one of a loader's worker arrives with its traceback as text."""
+def _mistake(error: BaseException) -> str | None:
+    """What a UserError says; one of another process arrives with its traceback as text."""
     text = str(error)
-    return text.strip().splitlines()[-1].partition("UserError: ")[2] if _RAISED_IN_WORKER.match(text) else text
+    if _RAISED_ELSEWHERE.match(text):
+        said = _SAID_LAST.search(text.rstrip())
+        return said[1] if said else None
+    return text if isinstance(error, UserError) else None
 
 
 def _fault(error: BaseException) -> str | None:
@@ -68,6 +73,8 @@ def _fault(error: BaseException) -> str | None:
             f"a process that reads data ({worker[1].strip()}) died, perhaps for want of memory; "
             "try again with fewer --data.num_workers"
         )
+    if isinstance(error, RuntimeError) and _PEER.search(text):
+        return "another process of this run (a peer) is gone; what it said, if it could, stands beside this"
     number = _error_number(error)
     if number not in _DISK:
         return None

@@ -14,7 +14,8 @@ from tte_tee.errors import UserError
 from tte_tee.files import file_hash
 from tte_tee.tasks.checkpoint import FOLDER, checkpoints, checksum_beside
 
-_DECISIVE = ("seed_everything", "model", "data", "ema", "trainer.max_steps", "trainer.accumulate_grad_batches")
+_TRAINER = ("max_steps", "accumulate_grad_batches", "gradient_clip", "precision", "val_check", "limit_", "overfit")
+_DECISIVE = ("seed_everything", "model", "data", "ema", "optimizer", *(f"trainer.{name}" for name in _TRAINER))
 _HARMLESS = ("num_workers", "eval_batch_size")
 
 

@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -23,7 +25,7 @@ from tte_tee.cli.faults import told
 from tte_tee.cli.resume import check_checkpoint, check_same_run, check_world, last_checkpoint, newest_checkpoint
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.data.segmentation import SegmentationDataModule
-from tte_tee.errors import UserError
+from tte_tee.errors import SharedError, UserError
 from tte_tee.tasks.adapter import TEEAdapter
 from tte_tee.tasks.callbacks import EMA, Export, ParameterTable, Predictions, Previews, StepLines
 from tte_tee.tasks.checkpoint import FOLDER, LAST, Checkpoint, Preemption, checkpoints
@@ -48,6 +50,7 @@ RESUME = (
     "there, and do nothing if it is finished. USR1 or TERM ends a run after its step with a checkpoint and exit "
     "status 75 (EX_TEMPFAIL): give the same command again."
 )
+_LAUNCHER = "TTE_TEE_LAUNCHER"  # variable of the environment that ranks inherit: process id of the first
 HINT = "; 'fit --help' and '--print_config' show what there is"
 
 
@@ -153,6 +156,8 @@ class CLI(LightningCLI):
                 return
             newest = newest_checkpoint(run)
             arguments["ckpt_path"] = str(newest) if newest else None
+            assert isinstance(trainer.checkpoint_callback, Checkpoint)
+            trainer.checkpoint_callback.same_run = True
         elif not arguments.get("ckpt_path") and checkpoints(run / FOLDER):
             raise UserError(f"{run}: holds a run already; give --resume auto to go on, or another version")
         if isinstance(trainer.logger, TensorBoardLogger):
@@ -170,6 +175,8 @@ class CLI(LightningCLI):
             line = told(error)
             if line is None or subcommand != "fit":
                 raise
+            if isinstance(error, SharedError) and not self.trainer.is_global_zero:
+                sys.exit(0)  # Lightning kills the first rank, which says it, when it sees another fail
             raise UserError(f"{line}{kept(self.trainer, self._own.get('ckpt_path'))}") from error
 
 
@@ -181,6 +188,20 @@ def kept(trainer: L.Trainer, resumed: str | None) -> str:
     if found:
         return f"; kept: {found}, go on with --ckpt_path {found}"
     return f"; none of its {trainer.global_step} steps is kept" if trainer.global_step else ""
+
+
+def _end_with_launcher() -> None:
+    """Ends a rank when the process that launched it is gone, for which it would wait half an hour."""
+    launcher = os.environ.get(_LAUNCHER)
+    os.environ[_LAUNCHER] = str(os.getpid())
+
+    def watch() -> None:
+        while str(os.getppid()) == launcher:
+            time.sleep(1)
+        os._exit(1)
+
+    if launcher and "LOCAL_RANK" in os.environ:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _of_slurm() -> list[SLURMEnvironment]:
@@ -196,6 +217,7 @@ def main(words: list[str]) -> None:
         UserError: what the user gave does not fit together.
     """
     _quiet()
+    _end_with_launcher()
     plain_configs()
     if FLAG not in words:
         refuse_foreign_code()

@@ -100,6 +100,7 @@ def load_base(base: str) -> Base:
             described = build_unet(config)
         if _shapes(described) != _shapes(unet):
             raise ValueError("base.json describes another network than unet/ holds")
+        _check_finite(unet)
         _require(folder, "scheduler/scheduler_config.json")
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     except _UNREADABLE as error:
@@ -177,9 +178,16 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
         target = LabelSpace(rule["target"]["name"], tuple(rule["target"]["structures"]))
         maskr2 = MaskR2(MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"])
         maskr2.load_state_dict({"matrix": torch.tensor(rule["matrix"])})
+        _check_finite(denoiser.unet, maskr2)
     except _UNREADABLE as error:
         raise UserError(f"{folder}: not a readable adapter ({first_line(error)})") from error
     return Adapter(denoiser.eval(), loaded.schedule, maskr2, target, record, folder_hash(folder))
+
+
+def _check_finite(*networks: torch.nn.Module) -> None:
+    """Refuses weights that would draw frames of nothing."""
+    if not all(weight.isfinite().all() for network in networks for weight in network.state_dict().values()):
+        raise ValueError("a weight is no finite number")
 
 
 def _require(folder: Path, *names: str) -> None:

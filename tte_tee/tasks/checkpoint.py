@@ -14,8 +14,9 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from rich.console import Console
 
-from tte_tee.errors import UserError
+from tte_tee.errors import SharedError, UserError
 from tte_tee.files import file_hash, sync_to_disk, write_whole
+from tte_tee.tasks.task import Task
 
 FOLDER, LAST = "checkpoints", "last.ckpt"
 MAKE_WAY = (signal.SIGUSR1, signal.SIGTERM)
@@ -46,6 +47,9 @@ class Checkpoint(CheckpointCallback):
     validation falls on its step, validation comes first: what it found (the best weights so far)
     would be lost to a run that goes on from there.
 
+    Attributes:
+        same_run: refuses a checkpoint that other data or another number of processes made.
+
     Args:
         every_n_train_steps: how often to save.
         keep_last: how many to keep; should the newest be damaged, a run goes on from the one before.
@@ -58,6 +62,7 @@ class Checkpoint(CheckpointCallback):
             )
         self.every_n_train_steps, self.keep_last = every_n_train_steps, keep_last
         self.folder = Path(FOLDER)
+        self.same_run = False
         self._due = False
         self._nameless: Path | None = None
 
@@ -71,6 +76,24 @@ class Checkpoint(CheckpointCallback):
             beyond = [path for step, path in checkpoints(self.folder).items() if step > trainer.global_step]
             for path in (*self.folder.glob("*.tmp*"), *beyond):
                 _remove(path)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Notes what decides a run and no config says."""
+        checkpoint["made_by"] = _made_by(trainer, pl_module)
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Refuses what would end elsewhere than an undisturbed run.
+
+        Raises:
+            SharedError: naming what differs.
+        """
+        theirs = checkpoint.get("made_by", {})
+        for what, ours in _made_by(trainer, pl_module).items() if self.same_run else ():
+            if theirs.get(what, ours) != ours:
+                raise SharedError(
+                    f"--resume auto: {self.folder.parent} was trained with {what} {theirs[what]}, not {ours}; "
+                    "put it back as it was, or start anew with another --trainer.logger.init_args.version"
+                )
 
     def save_this_step(self) -> None:
         """Asks for a checkpoint of the step that is ending, whether it is time for one or not."""
@@ -136,6 +159,16 @@ class Checkpoint(CheckpointCallback):
         sync_to_disk(self.folder)
         for path in list(checkpoints(self.folder).values())[self.keep_last :]:
             _remove(path)
+
+
+def _made_by(trainer: L.Trainer, module: L.LightningModule) -> dict[str, int | str]:
+    assert isinstance(module, Task)
+    data = module.data_record()
+    hashes = {held["store"]: held["hash"][:12] for held in (data, data.get("synthetic")) if held}
+    return {
+        "processes": trainer.world_size,
+        "data": ", ".join(f"{store} ({content})" for store, content in hashes.items()),
+    }
 
 
 def _remove(checkpoint: Path) -> None:

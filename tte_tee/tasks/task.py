@@ -14,7 +14,7 @@ from torch import Tensor
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.datamodule import Batch, EchoDataModule
 from tte_tee.data.leakage import seen_by_learning_from
-from tte_tee.errors import UserError
+from tte_tee.errors import SharedError, UserError
 from tte_tee.models.adapters import GroupRow
 from tte_tee.models.diffusion import generator_for
 
@@ -153,13 +153,14 @@ class Task(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_before_backward(self, loss: Tensor) -> None:
-        """Stops at the first loss that is no number, before it reaches the weights.
+        """Stops at the first loss that is no number, on whichever rank, before it reaches the weights.
 
         Raises:
-            UserError: saying at which step, and what to try.
+            SharedError: saying at which step, and what to try.
         """
-        if not torch.isfinite(loss):
-            raise UserError(f"the loss is {loss.item()} at step {self.trainer.global_step + 1}; {_CALMER}")
+        total = self.trainer.strategy.reduce(loss.detach().clone(), reduce_op="sum")
+        if not torch.isfinite(total):
+            raise SharedError(f"the loss is {total.item()} at step {self.trainer.global_step + 1}; {_CALMER}")
 
     def on_train_end(self) -> None:
         """Stops before weights are exported that are no numbers: no loss follows the last step."""
@@ -168,13 +169,13 @@ class Task(L.LightningModule):
     def _check_weights(self) -> None:
         for name, parameter in self.named_parameters():
             if parameter.requires_grad and not torch.isfinite(parameter).all():
-                raise UserError(f"weight {name} is no finite number at step {self.trainer.global_step}; {_CALMER}")
+                raise SharedError(f"weight {name} is no finite number at step {self.trainer.global_step}; {_CALMER}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps what was trained; frozen weights stay in the base, where they came from.
 
         Raises:
-            UserError: a weight is no finite number; the checkpoint before this one stays.
+            SharedError: a weight is no finite number; the checkpoint before this one stays.
         """
         self._check_weights()
         trained = {name for name, parameter in self.named_parameters() if parameter.requires_grad}

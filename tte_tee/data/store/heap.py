@@ -14,6 +14,8 @@ import numpy as np
 
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 _HEADER, _LARGEST = 16, 2**30
+_ATTRIBUTE, _CONTINUED = 0x0C, 0x10  # kinds of messages in an object header
+_BLOCKS = 64  # of an object header
 
 
 def check_texts(path: Path, columns: list[h5py.Dataset]) -> None:
@@ -23,10 +25,59 @@ def check_texts(path: Path, columns: list[h5py.Dataset]) -> None:
         ValueError: a collection of texts is damaged.
     """
     with path.open("rb") as raw:
-        found = [_read(raw, start, size) for column in columns for start, size in _pieces(column)]
-        addresses = {int(a) for piece in found for a in np.unique(_references(piece)["address"])}
-        for address in sorted(addresses - {0}):
-            _check_collection(raw, address)
+        _check_collections(raw, [_read(raw, start, size) for column in columns for start, size in _pieces(column)])
+
+
+def check_attributes(path: Path, file: h5py.File) -> None:
+    """Refuses texts of the root's attributes that HDF5 could not step through, before one of them is read.
+
+    Where an attribute stands h5py does not say, so the root's object header is read here (section IV.A of the
+    specification; version 1, which :class:`StoreWriter` writes).
+
+    Raises:
+        ValueError: a collection of texts is damaged, or an attribute is not as a store has it.
+    """
+    kinds = {name: file.attrs.get_id(name) for name in file.attrs}
+    texts = {name for name, kind in kinds.items() if kind.dtype.hasobject}
+    if any(kinds[name].get_storage_size() != _REFERENCE.itemsize for name in texts) or file.userblock_size:
+        raise ValueError("its attributes are not those of a store")
+    with path.open("rb") as raw:
+        attributes = [_attribute(body) for body in _attributes(raw, h5py.h5o.get_info(file.id).addr)]
+        if not texts <= {name for name, _ in attributes}:
+            raise ValueError("its attributes are not those of a store")
+        _check_collections(raw, [value for name, value in attributes if name in texts])
+
+
+def _attributes(raw: BinaryIO, address: int) -> Iterator[bytes]:
+    """The attribute messages of an object header of version 1."""
+    version, size = struct.unpack("<B7xI4x", _read(raw, address, _HEADER).ljust(_HEADER, b"\0"))
+    blocks = [(address + _HEADER, size)] if version == 1 else []
+    for start, length in blocks:
+        block, place = _read(raw, start, length), 0
+        while place + 8 <= len(block):
+            kind, size = struct.unpack_from("<HH", block, place)
+            body = block[place + 8 : place + 8 + size]
+            if kind == _ATTRIBUTE:
+                yield body
+            elif kind == _CONTINUED:
+                blocks.append(struct.unpack("<QQ", body[:16].ljust(16, b"\0")))
+            place += 8 + size
+        if len(blocks) > _BLOCKS:
+            raise ValueError("its attributes are not those of a store")
+
+
+def _attribute(body: bytes) -> tuple[str, bytes]:
+    """Name and value of an attribute message of version 1, whose parts are padded to 8 bytes; else no name."""
+    version, *sizes = struct.unpack("<BxHHH", body[:8].ljust(8, b"\0"))
+    name = body[8 : 8 + sizes[0]].partition(b"\0")[0].decode("ascii", "replace") if version == 1 else ""
+    start = 8 + sum((size + 7) // 8 * 8 for size in sizes)
+    return name, body[start : start + _REFERENCE.itemsize]
+
+
+def _check_collections(raw: BinaryIO, pieces: list[bytes]) -> None:
+    addresses = {int(a) for piece in pieces for a in np.unique(_references(piece)["address"])}
+    for address in sorted(addresses - {0}):
+        _check_collection(raw, address)
 
 
 def _pieces(column: h5py.Dataset) -> Iterator[tuple[int, int]]:

@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.anatomy import LabelSpace
-from tte_tee.data.store.heap import check_texts
+from tte_tee.data.store.heap import check_attributes, check_texts
 from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo, blocks, check_table
 from tte_tee.errors import UserError
 from tte_tee.files import first_line
 
+_FILLED = h5py.h5d.FILL_VALUE_USER_DEFINED
 _LARGEST = 2**14  # pixels of a side; a frame is read as a whole
 
 
@@ -44,6 +45,7 @@ class EchoStore:
             if not self.path.is_file():
                 raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
             with h5py.File(self.path, "r", locking=False) as file:
+                check_attributes(self.path, file)
                 if file.attrs.get("schema_version") != SCHEMA_VERSION:
                     raise UserError(
                         f"{self.path}: not an echo store of schema {SCHEMA_VERSION} "
@@ -51,7 +53,7 @@ class EchoStore:
                     )
                 _check_links(file)
                 texts = [file[f"frames/{name}"] for name, dtype in COLUMNS.items() if np.dtype(dtype).kind == "O"]
-                check_texts(self.path, texts)  # those of the attributes stand beside them
+                check_texts(self.path, texts)
                 space = json.loads(file.attrs["label_space"])
                 self.licence, self.command, self.content_hash = (
                     _text(file, name) for name in ("licence", "command", "content_hash")
@@ -152,6 +154,8 @@ def _check_links(file: h5py.File) -> None:
             raise ValueError(f"'{name}' lies in other files")
         if isinstance(found, h5py.Dataset) and found.id.get_create_plist().get_nfilters():
             raise ValueError(f"'{name}' is compressed")
+        if isinstance(found, h5py.Dataset) and found.id.get_create_plist().fill_value_defined() == _FILLED:
+            raise ValueError(f"'{name}' is filled with a value of its own")  # a text of which stands anywhere
 
 
 def _check_frames(file: h5py.File, count: int, size: list[int]) -> None:

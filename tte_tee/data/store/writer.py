@@ -65,7 +65,7 @@ class StoreWriter:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 _sweep(self.path)
                 self._check_room(0)
-                self._file = h5py.File(self._temporary, "w")
+                self._file = h5py.File(self._temporary, "w", libver="earliest")  # see :mod:`heap`
         except BaseException:  # a signal's, perhaps: nobody leaves a block that was not entered
             with suppress(OSError, ValueError):  # nor is there anything to take away, where no file can be
                 self._temporary.unlink()
