@@ -144,7 +144,7 @@ def test_a_config_counts_by_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
     for config in (ROOT / "lightning_configs").glob("*.yaml"):
         text = "# a comment\n" + config.read_text()
         if config.stem == "seg_pretrained_tte":
-            text = text.replace("learning_rate: 5.0e-3", "learning_rate: 4.0e-3")
+            text = text.replace("learning_rate: 1.0e-2", "learning_rate: 4.0e-3")
         (tmp_path / "lightning_configs" / config.name).write_text(text)
     after = keys(load_grid("smoke"))
     assert {arm for arm, seed in after if after[arm, seed] != before[arm, seed]} == {"seg_pretrained_tte"}
