@@ -23,7 +23,7 @@ assert shape["conditioning"] == "both", "the card says where the mask enters ins
 matrix = torch.tensor(json.loads(Path(adapter, "maskr2.json").read_text())["matrix"])
 unet = UNet2DConditionModel.from_pretrained(f"{base}/unet", torch_dtype=torch.float32)
 unet = PeftModel.from_pretrained(unet, adapter).eval().requires_grad_(False)
-solver = {"algorithm_type": "dpmsolver++", "solver_order": 2, "timestep_spacing": "trailing"}
+solver = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "timestep_spacing": "trailing"}
 scheduler = DPMSolverMultistepScheduler.from_pretrained(f"{base}/scheduler", **solver)
 scheduler.set_timesteps(20)
 with h5py.File(masks) as file:
@@ -44,5 +44,5 @@ frame = torch.randn(1, 1, *mask.shape, generator=start)
 for t in scheduler.timesteps:
     noisy = pixel_unshuffle(torch.cat([frame, condition], 1), shape["space_to_depth"])
     output = unet(noisy, t, encoder_hidden_states=tokens, class_labels=plane).sample
-    frame = scheduler.step(pixel_shuffle(output, shape["space_to_depth"]), t, frame).prev_sample
+    frame = scheduler.step(pixel_shuffle(output, shape["space_to_depth"]), t, frame, generator=start).prev_sample
 pt_to_pil(frame)[0].save(out)

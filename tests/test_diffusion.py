@@ -11,7 +11,7 @@ from tte_tee.models.conditioning import without_mask
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
 from tte_tee.models.diffusion import diffusion_loss, generator_for, keyed_draws, loss_weight, noise_schedule, sample
 
-SAMPLERS = ("dpm++", "ddim", "ddpm", "unipc")
+SAMPLERS = ("sde-dpm++", "dpm++", "ddim", "ddpm", "unipc")
 PREDICTIONS = ("epsilon", "v_prediction")
 SHAPE = (1, 8, 8)
 

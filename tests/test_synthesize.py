@@ -56,7 +56,7 @@ def test_provenance_names_adapter_base_masks_and_data(drawn: EchoStore, adapter:
     assert record["adapter"] == {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": "lora"}
     assert record["masks"] == {"store": "tee.h5", "hash": masks.content_hash}
     assert record["trained_on"] == loaded.record["data"]
-    assert record["sampling"] == {"sampler": "dpm++", "steps": 4, "guidance": 1.0, "guided_below": 0.8, "seed": 0}
+    assert record["sampling"] == {"sampler": "sde-dpm++", "steps": 4, "guidance": 1.0, "guided_below": 0.8, "seed": 0}
     assert record["commit"] and record["versions"]["torch"]
     assert drawn.command.startswith("python -m tte_tee synthesize --adapter=")
     assert drawn.licence == "synthetic; masks: CC0-1.0"
@@ -96,7 +96,7 @@ def test_one_split_alone(adapter: Path, tee_store: Path, tmp_path: Path, split: 
 
 @pytest.mark.parametrize(
     "option",
-    ["--seed=1", "--sampler=ddim", "--sampler=ddpm", "--sampler=unipc", "--steps=5", "--guidance=3"],
+    ["--seed=1", "--sampler=dpm++", "--sampler=ddim", "--sampler=ddpm", "--sampler=unipc", "--steps=5", "--guidance=3"],
 )
 def test_an_option_changes_the_frames(
     adapter: Path, tee_store: Path, drawn: EchoStore, tmp_path: Path, option: str

@@ -45,9 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--samples-per-mask", type=positive, default=1, metavar="N", help="frames per mask (default 1)")
     parser.add_argument(
         "--sampler",
-        choices=("dpm++", "ddim", "ddpm", "unipc"),
-        default="dpm++",
-        help="solver (default dpm++: DPM-Solver++ 2M)",
+        choices=("sde-dpm++", "dpm++", "ddim", "ddpm", "unipc"),
+        default="sde-dpm++",
+        help="solver (default sde-dpm++: DPM-Solver++ 2M with noise in every step; dpm++ is the same without)",
     )
     parser.add_argument("--steps", type=positive, default=20, help="network evaluations per frame (default 20)")
     parser.add_argument(

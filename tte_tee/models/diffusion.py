@@ -20,7 +20,9 @@ from torch import Tensor
 from tte_tee.models.conditioning import without_mask
 
 Prediction = Literal["epsilon", "v_prediction"]
-Sampler = Literal["dpm++", "ddim", "ddpm", "unipc"]
+Sampler = Literal["sde-dpm++", "dpm++", "ddim", "ddpm", "unipc"]
+STOCHASTIC = ("sde-dpm++", "ddpm")
+"""Samplers that draw noise in every step; it mends what an early step got wrong, at the same cost."""
 
 TRAIN_STEPS = 1000
 
@@ -109,13 +111,15 @@ def diffusion_loss(
 def make_sampler(name: Sampler, schedule: DDPMScheduler) -> DDPMScheduler:
     """The diffusers scheduler of that name on the same forward process.
 
-    ``dpm++`` is DPM-Solver++ 2M (Lu et al. 2022), ``unipc`` UniPC (Zhao et al. 2023). Steps are
+    ``dpm++`` is DPM-Solver++ 2M (Lu et al. 2022), ``sde-dpm++`` the same with noise in every step,
+    ``unipc`` UniPC (Zhao et al. 2023). Steps are
     spaced from the last one down ("trailing", Lin et al. 2024): the start is pure noise, so the
     first step must be the one that was trained on almost pure noise.
     """
     config = {**schedule.config, "timestep_spacing": "trailing"}
-    if name == "dpm++":
-        return DPMSolverMultistepScheduler.from_config(config, algorithm_type="dpmsolver++", solver_order=2)
+    if name in ("dpm++", "sde-dpm++"):
+        algorithm = name.replace("dpm", "dpmsolver")
+        return DPMSolverMultistepScheduler.from_config(config, algorithm_type=algorithm, solver_order=2)
     if name == "unipc":
         return UniPCMultistepScheduler.from_config(config)
     if name == "ddim":
@@ -131,7 +135,7 @@ def sample(
     plane: Tensor,
     generators: Sequence[torch.Generator],
     *,
-    sampler: Sampler = "dpm++",
+    sampler: Sampler = "sde-dpm++",
     steps: int = 20,
     guidance: float = 1.0,
     guided_below: float = 1.0,
@@ -143,7 +147,7 @@ def sample(
         schedule: the forward process that the denoiser was trained on.
         condition: ``[B, X + 1, H, W]``.
         plane: ``[B]``.
-        generators: one per frame; start noise and, for ``ddpm``, the noise of every step.
+        generators: one per frame; start noise and, of :data:`STOCHASTIC` samplers, the noise of every step.
         sampler: solver.
         steps: evaluations of the network (each of twice the batch when guided).
         guidance: classifier-free guidance (Ho & Salimans 2022); 1 leaves it out.
@@ -159,7 +163,7 @@ def sample(
     frame = torch.stack([torch.randn(*shape, generator=g) for g in generators]).to(condition.device)
     frame = frame * solver.init_noise_sigma
     null = without_mask(condition)
-    stochastic = {"generator": list(generators)} if sampler == "ddpm" else {}
+    stochastic = {"generator": list(generators)} if sampler in STOCHASTIC else {}
     for timestep in solver.timesteps:
         t = timestep.to(condition.device).expand(len(frame))
         noisy = solver.scale_model_input(frame, timestep)

@@ -20,7 +20,8 @@ class Sampling:
     """How frames are drawn.
 
     Attributes:
-        sampler: solver: ``dpm++`` (DPM-Solver++ 2M), ``ddim``, ``ddpm`` or ``unipc``.
+        sampler: solver: ``sde-dpm++`` (DPM-Solver++ 2M with noise in every step), ``dpm++`` (the same without),
+            ``ddim``, ``ddpm`` or ``unipc``.
         steps: network evaluations per frame (twice as many when guided).
         guidance: classifier-free guidance on the mask; 1 leaves it out.
         guided_below: share of the time steps, counted from the clean end, in which guidance acts. In the noisiest ones
@@ -31,7 +32,7 @@ class Sampling:
         UserError: a value is out of its range.
     """
 
-    sampler: Sampler = "dpm++"
+    sampler: Sampler = "sde-dpm++"
     steps: int = 20
     guidance: float = 1.0
     guided_below: float = 0.8
