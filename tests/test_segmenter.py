@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import Train, write_store
+from conftest import Train, generated, write_store
 from dicoms import make, save
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
+from tte_tee.data.leakage import seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, load_segmenter, save_segmenter, take_over
@@ -181,7 +182,18 @@ def test_segment_pictures_and_stores(seg_run: Path, tee_store: Path, tmp_path: P
     assert len(EchoStore(tmp_path / "out/found.h5")) == len(EchoStore(tee_store))
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [("a.png", b"no", "no whole image"), ("a.dcm", b"no", "a.dcm")])
+def test_masks_found_in_synthetic_frames_do_not_hide_whom_those_know(
+    fit: Train, seg_run: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = generated(tee_store, tmp_path / "drawn.h5", record={"adapter": {"seen": ["test1"]}})
+    main(["segment", str(drawn), "--segmenter", str(seg_run / "segmenter"), "--out", str(tmp_path / "out")])
+    found = tmp_path / "out/found.h5"
+    assert "test1" in seen_in(EchoStore(found).provenance)
+    with pytest.raises(SystemExit):
+        fit(tmp_path, f"--data.synthetic={found}", "--data.ratio=1")
+    assert "patient test1 went into the frames" in capsys.readouterr().err
+
+
 def test_segment_refuses_what_is_no_frame(
     seg_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, says: str
 ) -> None:

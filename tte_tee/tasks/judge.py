@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import torch
 
+from tte_tee.data.curate.copying import origin_of
 from tte_tee.data.leakage import refuse_seen, seen_in
 from tte_tee.data.pictures import captioned, contact_sheet, legend, overlay, write_png
 from tte_tee.data.store import EchoStore, StoreWriter
@@ -236,8 +237,8 @@ def _case_row(store: EchoStore, index: int, found: Found, caption: str) -> list[
 
 
 def write_found(path: Path, store: EchoStore, found: Found, command: str, record: Mapping[str, Any]) -> Path:
-    """Writes frames of a store with the masks that a segmenter found in them."""
-    text = json.dumps({**provenance(), **record, "frames": {"store": store.path.name, "hash": store.content_hash}})
+    """Writes frames of a store with the masks that a segmenter found in them; who went into either stays known."""
+    text = json.dumps({**provenance(), **record, "frames": origin_of(store)})
     with StoreWriter(path, store.label_space, licence=store.licence, command=command, provenance=text) as writer:
         for index in sorted(found):
             image, _, sector = store.frame(index)
