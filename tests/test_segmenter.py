@@ -1,6 +1,7 @@
 """The segmenter: it learns, keeps its best, resumes exactly, is judged by the rule, and knows whom it has seen."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,9 +14,10 @@ from dicoms import make, save
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
 from tte_tee.data.leakage import seen_in
-from tte_tee.data.store import EchoStore
+from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, load_segmenter, save_segmenter, take_over
+from tte_tee.tasks.judge import clinical_reading
 
 TINY = SegmenterConfig(channels=(4, 8, 8))
 
@@ -165,6 +167,23 @@ def test_frames_of_another_size_are_judged_at_their_own(seg_run: Path, tmp_path:
     )
     case = json.loads((tmp_path / "o/metrics.json").read_text())["cases"][0]
     assert case["diagonal"] == pytest.approx(np.hypot(40 * 2.0, 40 * 1.5), rel=0.05)
+
+
+def test_agreement_is_in_one_unit_where_some_spacing_is_unknown(tee_store: Path, tmp_path: Path) -> None:
+    store = EchoStore(tee_store)
+    found = {index: store.frame(index)[1] for index in store.indices()}
+    with StoreWriter(tmp_path / "some.h5", TEE, licence="none", command="test") as writer:
+        for index, frame in enumerate(store):
+            info = store.info(index)
+            writer.append(*frame, replace(info, spacing=None) if index % 2 else info)
+    with StoreWriter(tmp_path / "none.h5", TEE, licence="none", command="test") as writer:
+        for index, frame in enumerate(store):
+            writer.append(*frame, replace(store.info(index), spacing=None))
+    some, none = (clinical_reading(EchoStore(tmp_path / f"{name}.h5"), found) for name in ("some", "none"))
+    for measure in ("area of LV", "LV length"):
+        assert some[1][measure] == none[1][measure] and "%" in some[1][measure]["unit"]
+    assert some[1]["LV volume"]["n"] > 2 and "n" not in none[1]["LV volume"]
+    assert [row["truth"]["area_unit"] for row in some[0][:2]] == ["cm2", "% of sector"]
 
 
 def test_segment_pictures_and_stores(seg_run: Path, tee_store: Path, tmp_path: Path) -> None:

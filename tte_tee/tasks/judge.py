@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,18 +160,21 @@ def clinical_reading(store: EchoStore, found: Found) -> tuple[list[dict[str, Any
     """Clinical measures of every frame, found and true, and their agreement over patients.
 
     Returns:
-        one row per frame; name of a measure -> its unit and the numbers of Bland and Altman, or why there are none.
+        one row per frame, in the units that its spacing allows; name of a measure -> its one unit over all frames
+        and the numbers of Bland and Altman, or why there are none.
     """
     rows = []
     values: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     units: dict[str, str] = {}
+    known = all(store.info(index).spacing for index in found)
     for index in sorted(found):
         info, (_, truth, sector) = store.info(index), store.frame(index)
-        both = [
-            measure(mask, store.label_space, info.spacing, view=info.view, sector=sector)
-            for mask in (found[index], truth)
-        ]
+        read = partial(measure, label_space=store.label_space, view=info.view, sector=sector)
+        both = [read(mask, spacing=info.spacing) for mask in (found[index], truth)]
         rows.append({"key": info.key, "patient": info.patient, "found": both[0].to_json(), "truth": both[1].to_json()})
+        if info.spacing and not known:  # millimetres and percent have no mean; a volume is in ml or is not there
+            shares = [read(mask, spacing=None) for mask in (found[index], truth)]
+            both = [replace(s, lv_volume_ml=own.lv_volume_ml) for s, own in zip(shares, both, strict=True)]
         ours, theirs = (_named(of_frame, store.label_space.structures) for of_frame in both)
         for name, (value, unit) in ours.items():
             units[name] = unit
