@@ -1,6 +1,7 @@
 """The segmenter: it learns, keeps its best, resumes exactly, is judged by the rule, and knows whom it has seen."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -213,6 +214,23 @@ def test_masks_found_in_synthetic_frames_do_not_hide_whom_those_know(
     assert "patient test1 went into the frames" in capsys.readouterr().err
 
 
+def test_segment_writes_over_nothing_that_it_reads(
+    seg_run: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, mask, _ = EchoStore(tee_store).frame(0)
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in/a.png"), image)
+    cv2.imwrite(str(tmp_path / "in/a_mask.png"), mask)
+    shutil.copy(tee_store, tmp_path / "found.h5")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    segmenter = ["--segmenter", str(seg_run / "segmenter"), "--out"]
+    for read, out in (("in", "in"), ("in", "in/out"), ("in/a.png", "in"), ("found.h5", "")):
+        line = said(capsys, "segment", str(tmp_path / read), *segmenter, str(tmp_path / out))
+        assert "give another" in line
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(("name", "content", "says"), [("a.png", b"no", "no whole image"), ("a.dcm", b"no", "a.dcm")])
 def test_segment_refuses_what_is_no_frame(
     seg_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, says: str
 ) -> None:
