@@ -177,7 +177,7 @@ def check_ratio(ratio: float) -> None:
     Raises:
         UserError: saying what a ratio is.
     """
-    if not (0 <= ratio <= _MOST or math.isinf(ratio) and ratio > 0):
+    if not 0 <= ratio <= _MOST and ratio != math.inf:
         raise UserError(
             f"ratio {ratio}: synthetic frames per real frame; give 0 to {_MOST} ('.inf' for synthetic alone)"
         )
