@@ -168,6 +168,13 @@ def test_nothing_is_replaced(tiny_base: Path, tmp_path: Path, capsys: pytest.Cap
     assert (tmp_path / "empty/base.json").is_file()
 
 
+def test_an_empty_folder_that_one_is_in_is_no_place(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "name a folder to make" in refused(["diffusers", f"--base={tiny_base}", "--out=."], capsys)
+
+
 @pytest.mark.slow
 def test_diffusers_and_peft_alone_draw_the_frame_of_synthesize(
     lora_run: Path, exported_base: Path, exported_adapter: Path, tee_store: Path, tmp_path: Path
