@@ -136,6 +136,7 @@ def test_mistakes_are_one_line(words: list[str], says: str, capsys: pytest.Captu
         "--model.warmup_steps=-1",
         "--model.mask_dropout=2",
         "--model.min_snr_gamma=0",
+        "--model.min_snr_gamma=.nan",
         "--model.alpha=0",
         "--model.scope=[convolution, convolution]",
         "--model.sampling.steps=0",

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -166,6 +167,20 @@ def test_nothing_is_replaced(tiny_base: Path, tmp_path: Path, capsys: pytest.Cap
     (tmp_path / "empty").mkdir()
     main(["export", "diffusers", f"--base={tiny_base}", f"--out={tmp_path / 'empty'}"])
     assert (tmp_path / "empty/base.json").is_file()
+
+
+def test_an_empty_folder_that_one_is_in_is_no_place(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "name a folder to make" in refused(["diffusers", f"--base={tiny_base}", "--out=."], capsys)
+
+
+def test_an_export_into_its_adapter_leaves_it_what_it_was(lora_run: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(lora_run / "adapter", adapter)
+    main(["export", "diffusers", f"--adapter={adapter}", f"--out={adapter / 'merged'}"])
+    assert load_adapter(adapter).hash == load_adapter(lora_run / "adapter").hash
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ def test_generated_frames_are_never_packed_as_acquired_ones(
     assert json.loads((tmp_path / "p/provenance.json").read_text())["from"][0]["provenance"] == {"seen": ["train0"]}
 
 
-@pytest.mark.parametrize("patient", ["..", "../up", "/root", "a//b", "./a", "a\nb", "x" * 300])
+@pytest.mark.parametrize("patient", [".", "..", "../up", "/root", "a//b", "./a", "a\nb", "x" * 300])
 def test_a_name_that_no_folder_can_have_is_refused(patient: str, tee_store: Path, tmp_path: Path) -> None:
     store = changed(tee_store, tmp_path / "s.h5", lambda i: replace(i, patient=patient, split="train"))
     with pytest.raises(UserError, match="has no name for a folder"):

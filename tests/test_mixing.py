@@ -94,6 +94,8 @@ def test_epochs_seeds_and_sources_have_orders_of_their_own() -> None:
     [
         ((6, 5, -1.0), "ratio -1.0"),
         ((6, 5, math.nan), "ratio nan"),
+        ((6, 5, -math.inf), "ratio -inf"),
+        ((6, 5, 1e308), r"give 0 to 1000"),
         ((6, 0, 1.0), "no synthetic frame to mix in"),
         ((6, 0, math.inf), "no synthetic frame to mix in"),
         ((0, 5, 1.0), "no real frame"),

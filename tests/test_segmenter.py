@@ -1,20 +1,24 @@
 """The segmenter: it learns, keeps its best, resumes exactly, is judged by the rule, and knows whom it has seen."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import Train, write_store
+from conftest import Train, generated, write_store
 from dicoms import make, save
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
-from tte_tee.data.store import EchoStore
+from tte_tee.data.leakage import seen_in
+from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, load_segmenter, save_segmenter, take_over
+from tte_tee.tasks.judge import clinical_reading
 
 TINY = SegmenterConfig(channels=(4, 8, 8))
 
@@ -166,6 +170,23 @@ def test_frames_of_another_size_are_judged_at_their_own(seg_run: Path, tmp_path:
     assert case["diagonal"] == pytest.approx(np.hypot(40 * 2.0, 40 * 1.5), rel=0.05)
 
 
+def test_agreement_is_in_one_unit_where_some_spacing_is_unknown(tee_store: Path, tmp_path: Path) -> None:
+    store = EchoStore(tee_store)
+    found = {index: store.frame(index)[1] for index in store.indices()}
+    with StoreWriter(tmp_path / "some.h5", TEE, licence="none", command="test") as writer:
+        for index, frame in enumerate(store):
+            info = store.info(index)
+            writer.append(*frame, replace(info, spacing=None) if index % 2 else info)
+    with StoreWriter(tmp_path / "none.h5", TEE, licence="none", command="test") as writer:
+        for index, frame in enumerate(store):
+            writer.append(*frame, replace(store.info(index), spacing=None))
+    some, none = (clinical_reading(EchoStore(tmp_path / f"{name}.h5"), found) for name in ("some", "none"))
+    for measure in ("area of LV", "LV length"):
+        assert some[1][measure] == none[1][measure] and "%" in some[1][measure]["unit"]
+    assert some[1]["LV volume"]["n"] > 2 and "n" not in none[1]["LV volume"]
+    assert [row["truth"]["area_unit"] for row in some[0][:2]] == ["cm2", "% of sector"]
+
+
 def test_segment_pictures_and_stores(seg_run: Path, tee_store: Path, tmp_path: Path) -> None:
     pictures = tmp_path / "in" / "deep"
     pictures.mkdir(parents=True)
@@ -179,6 +200,34 @@ def test_segment_pictures_and_stores(seg_run: Path, tee_store: Path, tmp_path: P
     assert (tmp_path / "out/deep/a_overlay.png").is_file()
     main(["segment", str(tee_store), *words])
     assert len(EchoStore(tmp_path / "out/found.h5")) == len(EchoStore(tee_store))
+
+
+def test_masks_found_in_synthetic_frames_do_not_hide_whom_those_know(
+    fit: Train, seg_run: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    drawn = generated(tee_store, tmp_path / "drawn.h5", record={"adapter": {"seen": ["test1"]}})
+    main(["segment", str(drawn), "--segmenter", str(seg_run / "segmenter"), "--out", str(tmp_path / "out")])
+    found = tmp_path / "out/found.h5"
+    assert "test1" in seen_in(EchoStore(found).provenance)
+    with pytest.raises(SystemExit):
+        fit(tmp_path, f"--data.synthetic={found}", "--data.ratio=1")
+    assert "patient test1 went into the frames" in capsys.readouterr().err
+
+
+def test_segment_writes_over_nothing_that_it_reads(
+    seg_run: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image, mask, _ = EchoStore(tee_store).frame(0)
+    (tmp_path / "in").mkdir()
+    cv2.imwrite(str(tmp_path / "in/a.png"), image)
+    cv2.imwrite(str(tmp_path / "in/a_mask.png"), mask)
+    shutil.copy(tee_store, tmp_path / "found.h5")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    segmenter = ["--segmenter", str(seg_run / "segmenter"), "--out"]
+    for read, out in (("in", "in"), ("in", "in/out"), ("in/a.png", "in"), ("found.h5", "")):
+        line = said(capsys, "segment", str(tmp_path / read), *segmenter, str(tmp_path / out))
+        assert "give another" in line
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(("name", "content", "says"), [("a.png", b"no", "no whole image"), ("a.dcm", b"no", "a.dcm")])

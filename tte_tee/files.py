@@ -46,7 +46,7 @@ def new_folder(folder: Path) -> Iterator[Path]:
     """As :func:`whole_folder`, and never in the place of anything.
 
     Raises:
-        UserError: the name is taken by a file, or by a folder that is not empty.
+        UserError: there is no name, or it is taken by a file, or by a folder that is not empty.
     """
     check_new(folder)
     with whole_folder(folder) as temporary:
@@ -54,11 +54,13 @@ def new_folder(folder: Path) -> Iterator[Path]:
 
 
 def check_new(folder: Path) -> None:
-    """Refuses a name that a file has, or a folder that is not empty.
+    """Refuses a name that a file has, or a folder that is not empty, and ``.``, which nothing can take the place of.
 
     Raises:
         UserError: saying so.
     """
+    if not folder.name:
+        raise UserError(f"{folder}: is where you are; name a folder to make")
     try:
         if folder.is_dir() and not any(folder.iterdir()):
             return

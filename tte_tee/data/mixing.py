@@ -15,6 +15,7 @@ from tte_tee.errors import UserError
 
 REAL, SYNTHETIC = 0, 1
 _SYNTHETIC_ORDER, _EPOCH_ORDER = 1, 2  # beside the order of the real frames, which has no word of its own
+_MOST = 1000  # synthetic frames per real one: the order of an epoch is in memory
 Key = TypeVar("Key", covariant=True)
 
 
@@ -171,10 +172,12 @@ def epoch_counts(real: int, synthetic: int, ratio: float) -> tuple[int, int]:
 
 
 def check_ratio(ratio: float) -> None:
-    """Refuses a ratio that is no number or below 0.
+    """Refuses a ratio that is no number, below 0, or finite and beyond 1000.
 
     Raises:
         UserError: saying what a ratio is.
     """
-    if not ratio >= 0:
-        raise UserError(f"ratio {ratio}: synthetic frames per real frame; give 0 or more ('.inf' for synthetic alone)")
+    if not 0 <= ratio <= _MOST and ratio != math.inf:
+        raise UserError(
+            f"ratio {ratio}: synthetic frames per real frame; give 0 to {_MOST} ('.inf' for synthetic alone)"
+        )

@@ -48,7 +48,7 @@ class DiffusionTask(Task):
         super().__init__(learning_rate, weight_decay, warmup_steps, seed)
         if not 0 <= mask_dropout <= 1:
             raise UserError(f"model.mask_dropout: {mask_dropout}; a share lies between 0 and 1")
-        if min_snr_gamma is not None and min_snr_gamma <= 0:
+        if min_snr_gamma is not None and not min_snr_gamma > 0:
             raise UserError(f"model.min_snr_gamma: {min_snr_gamma}; use a number above 0, or null for equal weights")
         self.mask_dropout, self.min_snr_gamma, self.sampling = mask_dropout, min_snr_gamma, sampling
         self._losses: dict[int, float] = {}

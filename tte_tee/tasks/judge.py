@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 import torch
 
+from tte_tee.data.curate.copying import origin_of
 from tte_tee.data.leakage import refuse_seen, seen_in
 from tte_tee.data.pictures import captioned, contact_sheet, legend, overlay, write_png
 from tte_tee.data.store import EchoStore, StoreWriter
@@ -158,18 +160,21 @@ def clinical_reading(store: EchoStore, found: Found) -> tuple[list[dict[str, Any
     """Clinical measures of every frame, found and true, and their agreement over patients.
 
     Returns:
-        one row per frame; name of a measure -> its unit and the numbers of Bland and Altman, or why there are none.
+        one row per frame, in the units that its spacing allows; name of a measure -> its one unit over all frames
+        and the numbers of Bland and Altman, or why there are none.
     """
     rows = []
     values: dict[str, dict[str, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
     units: dict[str, str] = {}
+    known = all(store.info(index).spacing for index in found)
     for index in sorted(found):
         info, (_, truth, sector) = store.info(index), store.frame(index)
-        both = [
-            measure(mask, store.label_space, info.spacing, view=info.view, sector=sector)
-            for mask in (found[index], truth)
-        ]
+        read = partial(measure, label_space=store.label_space, view=info.view, sector=sector)
+        both = [read(mask, spacing=info.spacing) for mask in (found[index], truth)]
         rows.append({"key": info.key, "patient": info.patient, "found": both[0].to_json(), "truth": both[1].to_json()})
+        if info.spacing and not known:  # millimetres and percent have no mean; a volume is in ml or is not there
+            shares = [read(mask, spacing=None) for mask in (found[index], truth)]
+            both = [replace(s, lv_volume_ml=own.lv_volume_ml) for s, own in zip(shares, both, strict=True)]
         ours, theirs = (_named(of_frame, store.label_space.structures) for of_frame in both)
         for name, (value, unit) in ours.items():
             units[name] = unit
@@ -236,8 +241,8 @@ def _case_row(store: EchoStore, index: int, found: Found, caption: str) -> list[
 
 
 def write_found(path: Path, store: EchoStore, found: Found, command: str, record: Mapping[str, Any]) -> Path:
-    """Writes frames of a store with the masks that a segmenter found in them."""
-    text = json.dumps({**provenance(), **record, "frames": {"store": store.path.name, "hash": store.content_hash}})
+    """Writes frames of a store with the masks that a segmenter found in them; who went into either stays known."""
+    text = json.dumps({**provenance(), **record, "frames": origin_of(store)})
     with StoreWriter(path, store.label_space, licence=store.licence, command=command, provenance=text) as writer:
         for index in sorted(found):
             image, _, sector = store.frame(index)

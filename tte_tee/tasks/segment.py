@@ -7,6 +7,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from tte_tee.data.curate.copying import check_out
 from tte_tee.data.importers.dicom_file import read_frames, read_header, to_grey
 from tte_tee.data.importers.files import list_files, read_gray, within
 from tte_tee.data.pack import PRIVATE
@@ -17,20 +18,21 @@ from tte_tee.errors import UserError
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.tasks.judge import check_labels, find_in_store, find_masks, write_found
 
-_SIDE = 384
+_SIDE, _FOUND = 384, "found.h5"
 
 
 def segment_store(loaded: LoadedSegmenter, path: Path, out: Path, device: str, command: str) -> int:
     """Writes ``found.h5``: all frames of a store with the masks found; returns their number.
 
     Raises:
-        UserError: the store is none, or its label space is not the segmenter's.
+        UserError: the store is none, or would be written over, or its label space is not the segmenter's.
     """
     store = EchoStore(path)
+    check_out(out / _FOUND, store)
     check_labels(loaded, store)
     found = find_in_store(loaded, store, store.indices(), device)
     record = {"segmenter": {"hash": loaded.hash, **loaded.record}}
-    write_found(out / "found.h5", store, found, command, record)
+    write_found(out / _FOUND, store, found, command, record)
     return len(found)
 
 
@@ -39,8 +41,9 @@ def segment_files(loaded: LoadedSegmenter, path: Path, out: Path, device: str) -
 
     Raises:
         UserError: a file cannot be read, no sector is found in it, or not surely enough in a DICOM file, which
-            may show names beside it; or the folder holds no picture.
+            may show names beside it; the folder holds no picture; or what is written would stand among what is read.
     """
+    _check_beside(path, out)
     count = 0
     frames = track(_frames(path), "segmenting", console=Console(stderr=True), transient=True)
     private = not (path.is_dir() or path.suffix.lower() == ".png")
@@ -61,6 +64,13 @@ def segment_files(loaded: LoadedSegmenter, path: Path, out: Path, device: str) -
         write_png(out / f"{name}_overlay.png", picture)
         count += 1
     return count
+
+
+def _check_beside(path: Path, out: Path) -> None:
+    """Refuses a folder in which masks could replace pictures, or be taken for pictures the next time."""
+    read, written = (path if path.is_dir() else path.parent).resolve(), out.resolve()
+    if written == read or (path.is_dir() and written.is_relative_to(read)):
+        raise UserError(f"--out {out}: is where pictures are read; give another folder")
 
 
 def _frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:

@@ -76,7 +76,7 @@ def _files(store: EchoStore) -> list[str]:
     for patient in store.table["patient"].unique():
         parts = PurePosixPath(patient).parts
         plain = str(PurePosixPath(patient)) == patient and not patient.startswith("/") and ".." not in parts
-        if not plain or not patient.isprintable() or max(len(part.encode()) for part in parts) > _LONGEST:
+        if not (plain and parts) or not patient.isprintable() or max(len(part.encode()) for part in parts) > _LONGEST:
             raise UserError(f"{store.path}: patient {patient!a:.60} has no name for a folder; give patients others")
     width = len(str(len(store)))
     columns = (store.table[name] for name in ("patient", "view", "phase"))
