@@ -278,6 +278,9 @@ def test_frames_that_cannot_be_halved_are_refused(
     with pytest.raises(SystemExit):
         fit(tmp_path, "--model.network.channels=[4, 4, 4, 4, 4, 4]")
     assert "halves them 5 times" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        fit(tmp_path, "--model.network.channels=[4, 4, 4, 4, 4]")
+    assert "leaves one pixel" in capsys.readouterr().err
 
 
 def test_segment_refuses_a_dicom_whose_sector_is_unsure(

@@ -83,6 +83,11 @@ class HeartSegmenter(Task):
                 f"{len(self.shape.channels) - 1} times; use fewer channels or a size that is a multiple of "
                 f"{self.shape.stride}"
             )
+        if max(self.data.image_size) == self.shape.stride:
+            raise UserError(
+                f"{self.data.path}: of frames of {'x'.join(map(str, self.data.image_size))} the network leaves one "
+                "pixel, which has no variance to normalise by; use fewer channels"
+            )
         self.segmenter = Segmenter(self.shape, label_space.structures)
         self.start: LoadedSegmenter | None = None
         if self.pretrained is not None:
