@@ -98,6 +98,19 @@ def test_predictions_are_masks_that_a_segmenter_found(fit: Train, seg_run: Path,
     assert len(store) == 4
 
 
+def test_a_test_against_masks_that_a_segmenter_found_is_refused(
+    fit: Train, seg_run: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = EchoStore(tee_store)
+    with StoreWriter(tmp_path / "found.h5", TEE, licence="none", command="test") as writer:
+        for index, frame in enumerate(store):
+            writer.append(*frame, replace(store.info(index), mask_source="segmenter"))
+    checkpoint = f"--ckpt_path={seg_run / 'checkpoints/last.ckpt'}"
+    with pytest.raises(SystemExit):
+        fit(tmp_path, checkpoint, f"--data.test={tmp_path / 'found.h5'}", command="test")
+    assert "have no true mask" in capsys.readouterr().err
+
+
 def test_options_change_the_run(fit: Train, seg_run: Path, tmp_path: Path) -> None:
     usual = load_segmenter(seg_run / "segmenter").hash
     for option in (
@@ -265,6 +278,9 @@ def test_frames_that_cannot_be_halved_are_refused(
     with pytest.raises(SystemExit):
         fit(tmp_path, "--model.network.channels=[4, 4, 4, 4, 4, 4]")
     assert "halves them 5 times" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        fit(tmp_path, "--model.network.channels=[4, 4, 4, 4, 4]")
+    assert "leaves one pixel" in capsys.readouterr().err
 
 
 def test_segment_refuses_a_dicom_whose_sector_is_unsure(

@@ -25,7 +25,7 @@ from tte_tee.models.segmenter import (
     save_segmenter,
     take_over,
 )
-from tte_tee.tasks.judge import score, write_found, write_judgement
+from tte_tee.tasks.judge import score, true_frames, write_found, write_judgement
 from tte_tee.tasks.task import Preview, Task, gathered
 
 _PREVIEW_SIDE = 128
@@ -82,6 +82,11 @@ class HeartSegmenter(Task):
                 f"{self.data.path}: frames are {'x'.join(map(str, self.data.image_size))}, and the network halves them "
                 f"{len(self.shape.channels) - 1} times; use fewer channels or a size that is a multiple of "
                 f"{self.shape.stride}"
+            )
+        if max(self.data.image_size) == self.shape.stride:
+            raise UserError(
+                f"{self.data.path}: of frames of {'x'.join(map(str, self.data.image_size))} the network leaves one "
+                "pixel, which has no variance to normalise by; use fewer channels"
             )
         self.segmenter = Segmenter(self.shape, label_space.structures)
         self.start: LoadedSegmenter | None = None
@@ -152,9 +157,9 @@ class HeartSegmenter(Task):
         self._find(batch)
 
     def on_test_start(self) -> None:
-        """Refuses test patients whom anything that went into the segmenter has seen."""
+        """Refuses masks that nobody drew, and test patients whom anything that went into the segmenter has seen."""
         store = self.data.test_store
-        tested = store.table["patient"].iloc[self.data.evaluation_frames("test")]
+        tested = store.table["patient"].iloc[true_frames(store, "test")]
         refuse_seen(tested, self.seen(), str(store.path), "the segmenter's training or tuning")
 
     def on_test_epoch_end(self) -> None:
