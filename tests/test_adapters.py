@@ -224,6 +224,15 @@ def test_folder_holds_exactly_the_lora_of_the_scope(base: Base, tmp_path: Path, 
     assert (config["r"], config["lora_alpha"]) == (2, 4.0)
 
 
+@pytest.mark.parametrize(("scope", "rank"), [(["convolution"], 4), (["feed_forward"], 64)])
+def test_a_rank_above_a_layers_width_or_kernel_is_read_again(
+    base: Base, tmp_path: Path, scope: list, rank: int
+) -> None:
+    denoiser = lora(base, scope, rank=rank)
+    loaded = load_adapter(stored(tmp_path / "adapter", base, "lora", denoiser))
+    assert torch.equal(loaded.denoiser(*inputs()), denoiser.eval()(*inputs()))
+
+
 @pytest.mark.parametrize("method", ["lora", "full", "scratch", "none"])
 def test_a_stored_adapter_draws_the_same_frames(base: Base, tmp_path: Path, method: str) -> None:
     if method == "lora":

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -173,6 +174,13 @@ def test_an_empty_folder_that_one_is_in_is_no_place(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert "name a folder to make" in refused(["diffusers", f"--base={tiny_base}", "--out=."], capsys)
+
+
+def test_an_export_into_its_adapter_leaves_it_what_it_was(lora_run: Path, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    shutil.copytree(lora_run / "adapter", adapter)
+    main(["export", "diffusers", f"--adapter={adapter}", f"--out={adapter / 'merged'}"])
+    assert load_adapter(adapter).hash == load_adapter(lora_run / "adapter").hash
 
 
 @pytest.mark.slow

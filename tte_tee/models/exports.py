@@ -23,9 +23,7 @@ from tte_tee.errors import UserError
 from tte_tee.files import file_hash, new_folder, read_json, write_json, write_whole
 from tte_tee.models.card import CARD, adapter_card, network_card
 from tte_tee.models.denoiser import Denoiser
-from tte_tee.models.folders import WEIGHTS, Adapter, Base, folder_hash, load_adapter, load_base
-
-_RULE = "maskr2.json"
+from tte_tee.models.folders import LORA_WEIGHTS, RULE, WEIGHTS, Adapter, Base, folder_hash, load_adapter, load_base
 
 
 def export_base(base: str, out: Path) -> None:
@@ -52,7 +50,7 @@ def export_adapted(adapter: Path, out: Path, base: str | None = None) -> None:
     loaded = load_adapter(adapter, base)
     method = loaded.record["method"]
     where = load_base(base or loaded.record["base"]).folder if method == "none" else adapter
-    _write_network(out, loaded, loaded.record, weights=None if method == "lora" else where, rule=adapter / _RULE)
+    _write_network(out, loaded, loaded.record, weights=None if method == "lora" else where, rule=adapter / RULE)
 
 
 def export_adapter(adapter: Path, out: Path, base: str | None = None) -> None:
@@ -77,11 +75,11 @@ def export_adapter(adapter: Path, out: Path, base: str | None = None) -> None:
     name = PurePath(record["base"]).name
     config = {**read_json(adapter / "adapter_config.json", "adapter"), "base_model_name_or_path": name}
     with new_folder(out) as temporary:
-        for file in ("adapter_model.safetensors", _RULE):
+        for file in (LORA_WEIGHTS, RULE):
             shutil.copyfile(adapter / file, temporary / file)
         write_json(temporary / "adapter_config.json", config)
         write_json(temporary / "adapter.json", record)
-        rule = read_json(temporary / _RULE, "adapter")
+        rule = read_json(temporary / RULE, "adapter")
         card = adapter_card(record, rule, folder_hash(temporary), asdict(loaded.denoiser.config))
         write_whole(temporary / CARD, card.encode())
 
@@ -104,8 +102,8 @@ def _write_network(
             write_json(config, kept)
         write_json(temporary / "base.json", values)
         if rule is not None:
-            shutil.copyfile(rule, temporary / _RULE)
-        told = read_json(temporary / _RULE, "adapter") if rule else None
+            shutil.copyfile(rule, temporary / RULE)
+        told = read_json(temporary / RULE, "adapter") if rule else None
         write_whole(temporary / CARD, network_card(values, file_hash(temporary / WEIGHTS), told).encode())
 
 

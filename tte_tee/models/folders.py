@@ -38,6 +38,7 @@ from tte_tee.models.maskr2 import MaskR2
 SHIPPED = "shipped"
 Method = Literal["lora", "full", "scratch", "none"]
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+LORA_WEIGHTS, RULE = "adapter_model.safetensors", "maskr2.json"
 _UNREADABLE = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError)
 _TENSORS_OF_A_LAYER = 8  # of a residual block, at the least
 _LORA = ("r", "lora_alpha", "lora_dropout", "use_rslora")
@@ -136,7 +137,7 @@ def save_adapter(
             "matrix": maskr2.matrix.detach().tolist(),
         }
         values = {"method": method, **record}
-        write_json(temporary / "maskr2.json", rule)
+        write_json(temporary / RULE, rule)
         write_json(temporary / "adapter.json", values)
         # In the place of peft's, an empty form that names a path of this machine.
         write_whole(temporary / CARD, adapter_card(values, rule, folder_hash(temporary)).encode())
@@ -155,7 +156,7 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
     """
     folder = Path(folder)
     record = read_json(folder / "adapter.json", "adapter")
-    rule = read_json(folder / "maskr2.json", "adapter")
+    rule = read_json(folder / RULE, "adapter")
     try:
         where = base or record["base"]
         if not base_folder(where).is_dir():
@@ -224,16 +225,15 @@ def _check_size(config: dict[str, Any], stored: dict[str, torch.Size]) -> None:
 
 def _load_lora(unet: UNet2DConditionModel, folder: Path) -> PeftModel:
     """``unet`` with the LoRA of the folder; every weight of the LoRA must be in the file."""
-    weights = "adapter_model.safetensors"
-    _require(folder, "adapter_config.json", weights)
+    _require(folder, "adapter_config.json", LORA_WEIGHTS)
     config = _lora_config(folder)
-    stored = _stored_shapes(folder / weights)
-    if config.r > max((min(shape) for shape in stored.values() if shape), default=0):
-        raise ValueError(f"adapter_config.json says rank {config.r}, and {weights} has less")
+    stored = _stored_shapes(folder / LORA_WEIGHTS)
+    if config.r not in {shape[0] for name, shape in stored.items() if ".lora_A." in name and shape}:
+        raise ValueError(f"adapter_config.json says rank {config.r}, and {LORA_WEIGHTS} has another")
     with warnings.catch_warnings(action="ignore"):  # of missing weights: what follows refuses them
         adapted = PeftModel.from_pretrained(unet, str(folder), config=config, local_files_only=True)
     held = get_peft_model_state_dict(adapted)
-    _same_weights(stored, {name: weight.shape for name, weight in held.items()}, weights)
+    _same_weights(stored, {name: weight.shape for name, weight in held.items()}, LORA_WEIGHTS)
     return adapted
 
 
@@ -272,8 +272,9 @@ def _same_weights(found: dict[str, torch.Size], expected: dict[str, torch.Size],
 def folder_hash(folder: Path) -> str:
     """SHA-256 over the names and bytes of an adapter's weights and rule."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.suffix == ".safetensors" or p.name == "maskr2.json"):
-        digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    for name in (LORA_WEIGHTS, RULE, WEIGHTS):  # and nothing that somebody put beside them
+        if (folder / name).is_file():
+            digest.update(name.encode() + (folder / name).read_bytes())
     return digest.hexdigest()
 
 
