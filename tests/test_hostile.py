@@ -402,15 +402,20 @@ def without_end(store: Path, text: bytes) -> None:
     store.write_bytes(data[:free] + bytes(16) + data[free + 16 :])
 
 
-@pytest.mark.parametrize("where", ["column", "attribute", "schema"])
+@pytest.mark.parametrize("where", ["column", "attribute", "schema", "fill value"])
 def test_texts_without_end_are_refused(store: Path, where: str) -> None:
     text, long = b"train0/ME4C", "a long text, with a collection for itself. " * 90
     if where != "column":
         text = long.encode()
         with h5py.File(store, "r+", libver="earliest") as file:
-            file.attrs["provenance" if where == "attribute" else "schema_version"] = long
+            if where == "fill value":
+                count = len(file["images"])
+                del file["frames/study"]
+                file.create_dataset("frames/study", (count,), h5py.string_dtype(), fillvalue=long, chunks=(1,))
+            else:
+                file.attrs["provenance" if where == "attribute" else "schema_version"] = long
     without_end(store, text)
-    with pytest.raises(UserError, match=r"a collection of texts is damaged"):
+    with pytest.raises(UserError, match=r"a collection of texts is damaged|filled with a value of its own"):
         EchoStore(store)
 
 

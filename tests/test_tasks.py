@@ -143,8 +143,9 @@ def test_losses_are_logged(lora_run: Path) -> None:
 
 
 def test_training_lowers_the_loss(adapt: Train, tmp_path: Path) -> None:
-    losses = scalars_of(adapt(tmp_path, "--trainer.max_steps=40", "--data.batch_size=8", method="full"))["train/loss"]
-    assert np.mean(losses[-8:]) < 0.7 * np.mean(losses[:3])
+    options = ("--trainer.max_steps=40", "--trainer.val_check_interval=1", "--data.batch_size=8")
+    losses = scalars_of(adapt(tmp_path, *options, method="full"))["val/loss"]  # of the same noise each time
+    assert losses[-1] < 0.9 * losses[0]
 
 
 def test_run_shows_what_is_trained(adapt: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

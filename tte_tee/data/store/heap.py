@@ -14,7 +14,8 @@ import numpy as np
 
 _REFERENCE = np.dtype([("length", "<u4"), ("address", "<u8"), ("index", "<u4")])
 _HEADER, _LARGEST = 16, 2**30
-_ATTRIBUTE, _CONTINUED = 0x0C, 0x10  # kinds of messages in an object header
+_OLD_FILL, _FILL, _ATTRIBUTE, _CONTINUED = 0x04, 0x05, 0x0C, 0x10  # kinds of messages in an object header
+_SHARED = 0x02  # of a message's flags: its body stands elsewhere
 _BLOCKS = 64  # of an object header
 
 
@@ -42,28 +43,47 @@ def check_attributes(path: Path, file: h5py.File) -> None:
     if any(kinds[name].get_storage_size() != _REFERENCE.itemsize for name in texts) or file.userblock_size:
         raise ValueError("its attributes are not those of a store")
     with path.open("rb") as raw:
-        attributes = [_attribute(body) for body in _attributes(raw, h5py.h5o.get_info(file.id).addr)]
+        messages = _messages(raw, h5py.h5o.get_info(file.id).addr)
+        attributes = [_attribute(body) for kind, _, body in messages if kind == _ATTRIBUTE]
         if not texts <= {name for name, _ in attributes}:
             raise ValueError("its attributes are not those of a store")
         _check_collections(raw, [value for name, value in attributes if name in texts])
 
 
-def _attributes(raw: BinaryIO, address: int) -> Iterator[bytes]:
-    """The attribute messages of an object header of version 1."""
+def check_fill(path: Path, file: h5py.File, name: str) -> None:
+    """Refuses a data set that is filled with a value of its own, before it is opened: h5py reads a text of it at once.
+
+    Raises:
+        ValueError: it is filled, or its header is not one that :class:`StoreWriter` writes.
+    """
+    with path.open("rb") as raw:
+        messages = list(_messages(raw, h5py.h5o.get_info(file.id, name.encode()).addr))
+    fills = [(flags, body) for kind, flags, body in messages if kind == _FILL]
+    if not fills or any(kind == _OLD_FILL for kind, _, _ in messages) or any(_filled(*fill) for fill in fills):
+        raise ValueError(f"'{name}' is filled with a value of its own")  # a text of which stands anywhere
+
+
+def _filled(flags: int, body: bytes) -> bool:
+    """Whether a fill value message (section IV.A.2.f of the specification) is not the one without a value."""
+    version, _, _, defined, size = struct.unpack("<BBBBI", body[:8].ljust(8, b"\0"))
+    return bool(flags & _SHARED) or version != 2 or (defined != 0 and size != 0)
+
+
+def _messages(raw: BinaryIO, address: int) -> Iterator[tuple[int, int, bytes]]:
+    """Kind, flags and body of the messages of an object header of version 1."""
     version, size = struct.unpack("<B7xI4x", _read(raw, address, _HEADER).ljust(_HEADER, b"\0"))
     blocks = [(address + _HEADER, size)] if version == 1 else []
     for start, length in blocks:
         block, place = _read(raw, start, length), 0
         while place + 8 <= len(block):
-            kind, size = struct.unpack_from("<HH", block, place)
+            kind, size, flags = struct.unpack_from("<HHB", block, place)
             body = block[place + 8 : place + 8 + size]
-            if kind == _ATTRIBUTE:
-                yield body
-            elif kind == _CONTINUED:
+            if kind == _CONTINUED:
                 blocks.append(struct.unpack("<QQ", body[:16].ljust(16, b"\0")))
+            yield kind, flags, body
             place += 8 + size
         if len(blocks) > _BLOCKS:
-            raise ValueError("its attributes are not those of a store")
+            raise ValueError("its headers are not those of a store")
 
 
 def _attribute(body: bytes) -> tuple[str, bytes]:

@@ -12,12 +12,11 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.anatomy import LabelSpace
-from tte_tee.data.store.heap import check_attributes, check_texts
+from tte_tee.data.store.heap import check_attributes, check_fill, check_texts
 from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo, blocks, check_table
 from tte_tee.errors import UserError
 from tte_tee.files import first_line
 
-_FILLED = h5py.h5d.FILL_VALUE_USER_DEFINED
 _LARGEST = 2**14  # pixels of a side; a frame is read as a whole
 
 
@@ -51,7 +50,7 @@ class EchoStore:
                         f"{self.path}: not an echo store of schema {SCHEMA_VERSION} "
                         f"(found {file.attrs.get('schema_version', 'none')}); pack it again"
                     )
-                _check_links(file)
+                _check_links(self.path, file)
                 texts = [file[f"frames/{name}"] for name, dtype in COLUMNS.items() if np.dtype(dtype).kind == "O"]
                 check_texts(self.path, texts)
                 space = json.loads(file.attrs["label_space"])
@@ -144,18 +143,19 @@ def _text(file: h5py.File, name: str) -> str:
     return value
 
 
-def _check_links(file: h5py.File) -> None:
+def _check_links(path: Path, file: h5py.File) -> None:
     """Refuses what leads out of the file or unfolds when read: a store holds its frames itself, as they are."""
-    for name in ("frames", *ARRAYS, *(f"frames/{column}" for column in COLUMNS)):
+    arrays = (*ARRAYS, *(f"frames/{column}" for column in COLUMNS))
+    for name in ("frames", *arrays):
         if not isinstance(file.get(name, getlink=True), h5py.HardLink):
             raise ValueError(f"'{name}' is a link")
+    for name in arrays:
+        check_fill(path, file, name)
         found = file[name]
-        if isinstance(found, h5py.Dataset) and (found.is_virtual or found.external):
+        if found.is_virtual or found.external:
             raise ValueError(f"'{name}' lies in other files")
-        if isinstance(found, h5py.Dataset) and found.id.get_create_plist().get_nfilters():
+        if found.id.get_create_plist().get_nfilters():
             raise ValueError(f"'{name}' is compressed")
-        if isinstance(found, h5py.Dataset) and found.id.get_create_plist().fill_value_defined() == _FILLED:
-            raise ValueError(f"'{name}' is filled with a value of its own")  # a text of which stands anywhere
 
 
 def _check_frames(file: h5py.File, count: int, size: list[int]) -> None:
