@@ -40,12 +40,13 @@ def tasks(train_base: Train, adapt: Train, fit: Train) -> dict[str, Train]:
     }
 
 
-def ended(run: Callable[[], Any], *, by: int, at: int, rank: int = 0) -> int | None:
+def ended(run: Callable[[], Any], *, by: int, at: int, rank: int = 0, times: int = 1) -> int | None:
     """Exit status of a run, in a process of its own, that gets a signal in the middle of a step."""
 
     def strike(self: Task, optimizer: Any) -> None:
         if (self.trainer.global_step, self.global_rank) == (at, rank):
-            os.kill(os.getpid(), by)
+            for _ in range(times):
+                os.kill(os.getpid(), by)
 
     def target() -> None:
         Task.on_before_optimizer_step = strike  # type: ignore[method-assign]
@@ -170,6 +171,22 @@ def test_a_run_that_was_told_twice_stops_once(tasks: dict[str, Train], tmp_path:
     for step in range(3):
         assert ended(lambda: tasks["segmenter"](tmp_path, AUTO), by=signal.SIGUSR1, at=step) == os.EX_TEMPFAIL
         assert (tmp_path / "run/version_0/checkpoints/last.ckpt").readlink() == Path(f"step={step + 1}.ckpt")
+
+
+@pytest.mark.parametrize(("times", "steps", "says"), [(1, {4, 5}, "stopped by SIGINT after step 5; "), (2, {2, 4}, "")])
+def test_ctrl_c_keeps_the_step_and_twice_ends_at_once(
+    tasks: dict[str, Train],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    times: int,
+    steps: set[int],
+    says: str,
+) -> None:
+    run = tmp_path / "run/version_0"
+    assert ended(lambda: tasks["segmenter"](tmp_path, AUTO), by=signal.SIGINT, at=4, times=times) == 130
+    assert kept(run) == steps
+    said = says or f"tte_tee fit: interrupted; kept: {run}/checkpoints/last.ckpt, go on with --ckpt_path "
+    assert said in capfd.readouterr().err
 
 
 def test_in_slurm_lightning_neither_saves_nor_requeues(

@@ -28,7 +28,7 @@ from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.errors import SharedError, UserError
 from tte_tee.tasks.adapter import TEEAdapter
 from tte_tee.tasks.callbacks import EMA, Export, ParameterTable, Predictions, Previews, StepLines
-from tte_tee.tasks.checkpoint import FOLDER, LAST, Checkpoint, Preemption, checkpoints
+from tte_tee.tasks.checkpoint import FOLDER, INTERRUPTED, LAST, Checkpoint, Preemption, checkpoints
 from tte_tee.tasks.checkpoint_file import WholeCheckpoints
 from tte_tee.tasks.diffusion import TTEDiffusion
 from tte_tee.tasks.segmenter import HeartSegmenter
@@ -47,8 +47,8 @@ __all__ = [
 
 RESUME = (
     "auto: go on with the run in the folder that --trainer.logger.init_args.version names, start it if it is not "
-    "there, and do nothing if it is finished. USR1 or TERM ends a run after its step with a checkpoint and exit "
-    "status 75 (EX_TEMPFAIL): give the same command again."
+    "there, and do nothing if it is finished. USR1, TERM or Ctrl-C ends a run after its step with a checkpoint and exit "
+    "status 75 (EX_TEMPFAIL), of Ctrl-C 130: give the same command again."
 )
 _LAUNCHER = "TTE_TEE_LAUNCHER"  # variable of the environment that ranks inherit: process id of the first
 HINT = "; 'fit --help' and '--print_config' show what there is"
@@ -178,6 +178,12 @@ class CLI(LightningCLI):
             if isinstance(error, SharedError) and not self.trainer.is_global_zero:
                 sys.exit(0)  # Lightning kills the first rank, which says it, when it sees another fail
             raise UserError(f"{line}{kept(self.trainer, self._own.get('ckpt_path'))}") from error
+        except SystemExit as stop:
+            if stop.code != 1 or not self.trainer.is_global_zero:  # 1: what Lightning makes of Ctrl-C, without a word
+                raise
+            left = kept(self.trainer, self._own.get("ckpt_path")) if subcommand == "fit" else ""
+            print(f"tte_tee {subcommand}: interrupted{left}", file=sys.stderr)
+            sys.exit(INTERRUPTED)
 
 
 def kept(trainer: L.Trainer, resumed: str | None) -> str:

@@ -19,7 +19,8 @@ from tte_tee.files import file_hash, sync_to_disk, write_whole
 from tte_tee.tasks.task import Task
 
 FOLDER, LAST = "checkpoints", "last.ckpt"
-MAKE_WAY = (signal.SIGUSR1, signal.SIGTERM)
+MAKE_WAY = (signal.SIGUSR1, signal.SIGTERM, signal.SIGINT)
+INTERRUPTED = 128 + signal.SIGINT
 _NAME = re.compile(r"step=(\d+)\.ckpt")
 
 
@@ -180,7 +181,8 @@ class Preemption(Callback):
     """Saves and ends the run after the current step when USR1 or TERM arrives, with exit status 75 (EX_TEMPFAIL).
 
     The handler only sets a flag, for a checkpoint that a signal handler writes may hold half a step;
-    ranks stop together, whichever of them was told. A second signal changes nothing.
+    ranks stop together, whichever of them was told. A second signal changes nothing. So it is with Ctrl-C, but
+    that a second one ends the run at once, and that its status is 130: who pressed it wants no requeueing.
     """
 
     def __init__(self) -> None:
@@ -196,6 +198,8 @@ class Preemption(Callback):
     on_sanity_check_start = on_train_start = _listen
 
     def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
         self._told = signal.Signals(number).name
 
     def on_train_batch_end(
@@ -213,7 +217,7 @@ class Preemption(Callback):
         """Ends the run once the checkpoint has its name.
 
         Raises:
-            SystemExit: 75 on the first rank, whose status is the command's; 0 on the others, for Lightning
+            SystemExit: 75 or 130 on the first rank, whose status is the command's; 0 on the others, for Lightning
                 kills the first when it sees another fail.
         """
         if not self._stops:
@@ -227,4 +231,4 @@ class Preemption(Callback):
             f"stopped by {self._told or 'a signal to another rank'} after step {trainer.global_step}; "
             f"the same command with --resume auto goes on, or any with --ckpt_path {checkpoint.folder / LAST}"
         )
-        raise SystemExit(os.EX_TEMPFAIL)
+        raise SystemExit(INTERRUPTED if self._told == signal.SIGINT.name else os.EX_TEMPFAIL)
