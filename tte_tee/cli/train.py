@@ -47,8 +47,8 @@ __all__ = [
 
 RESUME = (
     "auto: go on with the run in the folder that --trainer.logger.init_args.version names, start it if it is not "
-    "there, and do nothing if it is finished. USR1, TERM or Ctrl-C ends a run after its step with a checkpoint and exit "
-    "status 75 (EX_TEMPFAIL), of Ctrl-C 130: give the same command again."
+    "there, and do nothing if it is finished. USR1 or TERM ends a run after its step with a checkpoint and exit "
+    "status 75 (EX_TEMPFAIL): give the same command again. So does Ctrl-C, with status 130."
 )
 _LAUNCHER = "TTE_TEE_LAUNCHER"  # variable of the environment that ranks inherit: process id of the first
 HINT = "; 'fit --help' and '--print_config' show what there is"
