@@ -36,7 +36,7 @@ class Stages:
         adapt = self.adapt(arm, real)
         synthesise = self.synthesise(arm, adapt, self.masks(arm, real))
         segment = self.mix(arm, real, synthesise)
-        parts = {"adapt": adapt, "synthesise": synthesise, **self.audits(adapt, synthesise, real)}
+        parts = {"adapt": adapt, "synthesise": synthesise, **self.audits(arm, adapt, synthesise, real)}
         if arm.masks == "ssm":
             parts["masks"] = self.shapes(real)
         return {**parts, "segment": segment, "evaluate": self.evaluate(segment)}
@@ -124,14 +124,14 @@ class Stages:
         frames = int(self.study["stores"]["control"].split()[-1]) * self._planes()
         return self._draw(f"{adapt.slug}_control", adapt, self.store("control"), frames, [], "control.h5")
 
-    def audits(self, adapt: Stage, synthesise: Stage, real: Artefact) -> dict[str, Stage]:
+    def audits(self, arm: Arm, adapt: Stage, synthesise: Stage, real: Artefact) -> dict[str, Stage]:
         """What the frames are worth before anything is trained on them."""
         drawn, pool = ["--synthetic", synthesise.leaves()], self.store("pool")
         judge = ["--segmenter", self.judge(), "--real", real, "--split", "val"]
         eyes = self.segment("seg_real", real, {}).leaves(SEGMENTER).of("segmenter")
         fidelity = ["--real", pool, "--ceiling", self.store("base"), "--extractor", eyes, "--seed", str(self.seed)]
         copies = ["--trained-on", real, "--held-out", pool]
-        if self.grid["control"]:
+        if self.grid["control"] and arm.masks == "real":  # other frames have no training frame of their own mask
             copies += ["--control", self.control(adapt).leaves()]
         return {
             f"audit_{what}": self._stage(

@@ -52,6 +52,11 @@ def ended(run: Callable[[], Any], *, by: int, at: int, rank: int = 0, times: int
         Task.on_before_optimizer_step = strike  # type: ignore[method-assign]
         run()
 
+    return status_of(target)
+
+
+def status_of(target: Callable[[], Any]) -> int | None:
+    """Exit status of what is done in a process of its own."""
     process = multiprocessing.get_context("fork").Process(target=target)
     process.start()
     process.join(120)
@@ -129,6 +134,25 @@ def test_a_killed_run_ends_where_an_undisturbed_one_ends(
     tasks[task](tmp_path, *options, AUTO)
     assert_same(run, undisturbed(task, *options))
     assert kept(run) == {4, 6}
+
+
+def test_a_run_that_was_killed_over_its_config_goes_on(
+    tasks: dict[str, Train], undisturbed: Callable[..., Path], tmp_path: Path
+) -> None:
+    def die(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[:100])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def target() -> None:
+        Path.write_bytes = die  # type: ignore[assignment,method-assign]
+        tasks["segmenter"](tmp_path, AUTO)
+
+    assert status_of(target) == -signal.SIGKILL
+    tasks["segmenter"](tmp_path, AUTO)
+    run = tmp_path / "run/version_0"
+    assert_same(run, undisturbed("segmenter"))
+    assert {path.name for path in run.glob("config*")} == {"config.yaml"}
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ from tte_tee.errors import SharedError, UserError
 from tte_tee.tasks.adapter import TEEAdapter
 from tte_tee.tasks.callbacks import EMA, Export, ParameterTable, Predictions, Previews, StepLines
 from tte_tee.tasks.checkpoint import FOLDER, INTERRUPTED, LAST, Checkpoint, Preemption, checkpoints
-from tte_tee.tasks.checkpoint_file import WholeCheckpoints
 from tte_tee.tasks.diffusion import TTEDiffusion
 from tte_tee.tasks.segmenter import HeartSegmenter
 from tte_tee.tasks.task import Task
+from tte_tee.tasks.whole import WholeCheckpoints, WholeConfig
 
 __all__ = [
     "EchoDataModule",
@@ -246,7 +246,8 @@ def _run(words: list[str]) -> None:
         subclass_mode_model=True,
         subclass_mode_data=True,
         seed_everything_default=0,
-        save_config_kwargs={"overwrite": True},
+        save_config_callback=WholeConfig,
+        save_config_kwargs={"save_to_log_dir": False},
         trainer_defaults={
             "callbacks": [ParameterTable(), StepLines(), Predictions(), Export(), Preemption()],
             "max_epochs": -1,
