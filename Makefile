@@ -26,7 +26,7 @@ comma := ,
 space := $(empty) $(empty)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 
-.PHONY: help setup fit phantom ablation-grid grid-plan grid-status grid-report test test-slow test-all lint bench faults format types check constraints clean
+.PHONY: help setup fit phantom ablation-grid grid-plan grid-status grid-report tensorboard test test-slow test-all lint bench faults format types check constraints clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET'
@@ -74,6 +74,9 @@ grid-status: $(VENV)/.grid ## say which cells are done, missing or failed: make 
 
 grid-report: $(VENV)/.grid ## report on the cells that are done: make grid-report [GRID=...]
 	$(BIN)/python -m tte_tee report experiments/results/$(GRID) --out runs/grid/$(GRID)/report.html
+
+tensorboard: $(READY) ## open the curves, pictures and options of all runs: make tensorboard [ARGS='--port 7000']
+	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=0 --reload_multifile true $(ARGS)
 
 test: $(READY) ## run the tests, without the slow ones: make test [ARGS='-k store']
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)

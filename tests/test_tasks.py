@@ -13,6 +13,7 @@ import torch
 from conftest import Train, make_base, write_store
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.data import default_collate
 
 import tte_tee
@@ -140,6 +141,21 @@ def test_losses_are_logged(lora_run: Path) -> None:
     assert len(scalars["val/loss"]) >= 1
     assert scalars["learning_rate"] == pytest.approx([0.01, 0.0075, 0.0025])  # a cosine to zero
     assert np.isfinite(scalars["train/loss"] + scalars["val/loss"]).all()
+
+
+def test_a_run_stands_in_tensorboards_table_of_hyperparameters(lora_run: Path) -> None:
+    events = EventAccumulator(str(lora_run)).Reload()
+    start = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    values = start.session_start_info.hparams
+    assert values["model"].string_value == "TEEAdapter"
+    assert (values["model.rank"].number_value, values["seed_everything"].number_value) == (4, 0)
+    assert (
+        values["parameters"].number_value
+        == json.loads((lora_run / "adapter/adapter.json").read_text())["parameters"]["trained"]
+    )
+    assert not [name for name in values if "callbacks" in name or "logger" in name]
+    table = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/experiment").plugin_data.content)
+    assert {"train/loss", "val/loss"} <= {info.name.tag for info in table.experiment.metric_infos}
 
 
 def test_training_lowers_the_loss(adapt: Train, tmp_path: Path) -> None:

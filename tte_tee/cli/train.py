@@ -27,7 +27,7 @@ from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.errors import SharedError, UserError
 from tte_tee.tasks.adapter import TEEAdapter
-from tte_tee.tasks.callbacks import EMA, Export, ParameterTable, Predictions, Previews, StepLines
+from tte_tee.tasks.callbacks import EMA, Export, HyperParameters, ParameterTable, Predictions, Previews, StepLines
 from tte_tee.tasks.checkpoint import FOLDER, INTERRUPTED, LAST, Checkpoint, Preemption, checkpoints
 from tte_tee.tasks.diffusion import TTEDiffusion
 from tte_tee.tasks.segmenter import HeartSegmenter
@@ -136,7 +136,7 @@ class CLI(LightningCLI):
         check_world(trainer.num_devices, trainer.num_nodes)
         trainer.strategy.checkpoint_io = WholeCheckpoints()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, Export):
+            if isinstance(callback, (Export, HyperParameters)):
                 callback.config = {key: self._own[key].as_dict() for key in ("model", "data", "trainer")}
                 callback.config["seed_everything"] = self._own["seed_everything"]
         self._go_on(trainer, Path(trainer.log_dir or trainer.default_root_dir))
@@ -249,7 +249,7 @@ def _run(words: list[str]) -> None:
         save_config_callback=WholeConfig,
         save_config_kwargs={"save_to_log_dir": False},
         trainer_defaults={
-            "callbacks": [ParameterTable(), StepLines(), Predictions(), Export(), Preemption()],
+            "callbacks": [ParameterTable(), StepLines(), Predictions(), HyperParameters(), Export(), Preemption()],
             "max_epochs": -1,
             "check_val_every_n_epoch": None,
             "log_every_n_steps": 10,

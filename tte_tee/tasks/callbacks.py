@@ -2,6 +2,7 @@
 
 import resource
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
+from torch.utils.tensorboard.summary import hparams
 
 from tte_tee.data.leakage import SEEN
 from tte_tee.data.pictures import contact_sheet, write_png
@@ -181,6 +183,36 @@ class Previews(Callback):
         write_png(Path(log_dir) / "previews" / f"step_{trainer.global_step:06d}.png", picture)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("previews", picture, trainer.global_step, dataformats="HWC")
+
+
+_ABOUT_THE_RUN = ("callbacks", "logger", "plugins")  # of the trainer, and no hyperparameters
+
+
+class HyperParameters(Callback):
+    """Puts the run into TensorBoard's table of hyperparameters, beside the last value of each of its curves."""
+
+    def __init__(self) -> None:
+        self.config: dict[str, Any] = {}
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Writes what TensorBoard makes its table of; curves are referred to, not written again."""
+        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
+            assert isinstance(pl_module, Task)
+            values = {**dict(_plain(self.config)), "parameters": pl_module.layers()[-1].trainable}
+            for summary in hparams(values, dict.fromkeys(map(str, trainer.logged_metrics), 0.0)):
+                trainer.logger.experiment._get_file_writer().add_summary(summary)
+
+
+def _plain(config: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, float | str | bool]]:
+    """What a config says, by the names of its options; lists and paths as text, what is left open not at all."""
+    for key, value in config.items():
+        name = before if key in ("init_args", "class_path") else f"{before}.{key}".lstrip(".")
+        if isinstance(value, Mapping) and key not in _ABOUT_THE_RUN:
+            yield from _plain(value, name)
+        elif key == "class_path":
+            yield name, value.rpartition(".")[2]
+        elif value is not None and key not in _ABOUT_THE_RUN:
+            yield name, value if isinstance(value, (bool, int, float, str)) else str(value)
 
 
 class Export(Callback):
