@@ -242,3 +242,8 @@ def cine(tmp_path: Path) -> Path:
     for i in range(6):
         write_frame(folder, f"images/f_{i:02d}.png", f"labels/f_{i:02d}.png")
     return folder
+
+
+@pytest.fixture(scope="session")
+def seg_run(fit: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(tmp_path_factory.mktemp("seg"))

@@ -454,4 +454,4 @@ def test_a_folder_of_pictures_that_links_outside_is_refused(
     write_image(tmp_path / "secret.png", np.full((32, 32), 10, np.uint8))
     (root / "a.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(UserError, match=r"a\.png: leads outside of"):
-        list(segment._frames(root))
+        list(segment._frames([root]))

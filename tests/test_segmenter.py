@@ -1,31 +1,23 @@
 """The segmenter: it learns, keeps its best, resumes exactly, is judged by the rule, and knows whom it has seen."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import Train, generated, write_store
-from dicoms import make, save
+from conftest import Train, write_store
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
-from tte_tee.data.leakage import seen_in
 from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, load_segmenter, save_segmenter, take_over
-from tte_tee.tasks.judge import clinical_reading
+from tte_tee.tasks import judge
+from tte_tee.tasks.judge import clinical_reading, score, write_cases
 
 TINY = SegmenterConfig(channels=(4, 8, 8))
-
-
-@pytest.fixture(scope="session")
-def seg_run(fit: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return fit(tmp_path_factory.mktemp("seg"))
 
 
 def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -46,6 +38,14 @@ def test_a_run_leaves_a_segmenter_previews_and_what_it_has_seen(seg_run: Path, t
     }
     assert loaded.record["data"]["hash"] == EchoStore(tee_store).content_hash
     assert list((seg_run / "previews").glob("*.png"))
+
+
+def test_the_weights_that_are_kept_are_named(fit: Train, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    record = load_segmenter(fit(tmp_path, "--trainer.val_check_interval=1") / "segmenter").record
+    line = (
+        f"the weights of step {record['val_step']}, the best on validation patients (val/dice {record['val_dice']:.3f})"
+    )
+    assert line in " ".join(capfd.readouterr().err.split())
 
 
 def test_training_finds_structures(fit: Train, seg_run: Path, tmp_path: Path) -> None:
@@ -194,63 +194,49 @@ def test_agreement_is_in_one_unit_where_some_spacing_is_unknown(tee_store: Path,
         for index, frame in enumerate(store):
             writer.append(*frame, replace(store.info(index), spacing=None))
     some, none = (clinical_reading(EchoStore(tmp_path / f"{name}.h5"), found) for name in ("some", "none"))
-    for measure in ("area of LV", "LV length"):
+    for measure in ("area of LV at ED", "LV length at ED"):
         assert some[1][measure] == none[1][measure] and "%" in some[1][measure]["unit"]
-    assert some[1]["LV volume"]["n"] > 2 and "n" not in none[1]["LV volume"]
+    assert some[1]["LV volume at ED"]["n"] > 2 and "n" not in none[1]["LV volume at ED"]
     assert [row["truth"]["area_unit"] for row in some[0][:2]] == ["cm2", "% of sector"]
 
 
-def test_segment_pictures_and_stores(seg_run: Path, tee_store: Path, tmp_path: Path) -> None:
-    pictures = tmp_path / "in" / "deep"
-    pictures.mkdir(parents=True)
-    image, _, _ = EchoStore(tee_store).frame(0)
-    cv2.imwrite(str(pictures / "a.png"), cv2.resize(image, (48, 40)))
-    words = ["--segmenter", str(seg_run / "segmenter"), "--out", str(tmp_path / "out")]
-    main(["segment", str(tmp_path / "in"), *words])
-    mask = cv2.imread(str(tmp_path / "out/deep/a_mask.png"), cv2.IMREAD_UNCHANGED)
-    assert mask.shape == (40, 48)
-    assert mask.max() <= 4
-    assert (tmp_path / "out/deep/a_overlay.png").is_file()
-    main(["segment", str(tee_store), *words])
-    assert len(EchoStore(tmp_path / "out/found.h5")) == len(EchoStore(tee_store))
+def test_a_measure_is_of_one_phase(tee_store: Path, tmp_path: Path) -> None:
+    """What is wrong at ED alone is nothing that ES is blamed for."""
+    with StoreWriter(tmp_path / "beats.h5", TEE, licence="none", command="test") as writer:
+        for index, frame in enumerate(store := EchoStore(tee_store)):
+            info = store.info(index)
+            for phase in ("ED", "ES"):
+                writer.append(*frame, replace(info, phase=phase, key=f"{info.key}/{phase}"))
+    store = EchoStore(tmp_path / "beats.h5")
+    found = {int(i): store.frame(i)[1] for i in store.indices()}
+    ids = store.label_space.ids
+    for index, mask in found.items():
+        if store.info(index).phase == "ED":
+            mask[mask == ids["LV"]] = 0
+            mask[8:10, 8:10] = ids["LV"]
+    biases = {name: values.get("bias") for name, values in clinical_reading(store, found)[1].items()}
+    assert biases["area of LV at ED"] < 0 == biases["area of LV at ES"]
+    assert not [name for name in biases if not name.endswith((" at ED", " at ES"))]
 
 
-def test_masks_found_in_synthetic_frames_do_not_hide_whom_those_know(
-    fit: Train, seg_run: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_worst_cases_are_of_different_patients_and_the_most_wrong(
+    tee_store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drawn = generated(tee_store, tmp_path / "drawn.h5", record={"adapter": {"seen": ["test1"]}})
-    main(["segment", str(drawn), "--segmenter", str(seg_run / "segmenter"), "--out", str(tmp_path / "out")])
-    found = tmp_path / "out/found.h5"
-    assert "test1" in seen_in(EchoStore(found).provenance)
-    with pytest.raises(SystemExit):
-        fit(tmp_path, f"--data.synthetic={found}", "--data.ratio=1")
-    assert "patient test1 went into the frames" in capsys.readouterr().err
+    store = EchoStore(tee_store)
+    found = {int(i): np.zeros_like(store.frame(i)[1]) for i in store.indices()}  # everything missed: Dice 0 throughout
+    drawn: list[str] = []
 
+    def row(store: EchoStore, index: int, *_: object) -> list[np.ndarray]:
+        drawn.append(store.info(index).key)
+        return [np.zeros((8, 8, 3), np.uint8)] * 3
 
-def test_segment_writes_over_nothing_that_it_reads(
-    seg_run: Path, tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    image, mask, _ = EchoStore(tee_store).frame(0)
-    (tmp_path / "in").mkdir()
-    cv2.imwrite(str(tmp_path / "in/a.png"), image)
-    cv2.imwrite(str(tmp_path / "in/a_mask.png"), mask)
-    shutil.copy(tee_store, tmp_path / "found.h5")
-    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    segmenter = ["--segmenter", str(seg_run / "segmenter"), "--out"]
-    for read, out in (("in", "in"), ("in", "in/out"), ("in/a.png", "in"), ("found.h5", "")):
-        line = said(capsys, "segment", str(tmp_path / read), *segmenter, str(tmp_path / out))
-        assert "give another" in line
-    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-
-
-@pytest.mark.parametrize(("name", "content", "says"), [("a.png", b"no", "no whole image"), ("a.dcm", b"no", "a.dcm")])
-def test_segment_refuses_what_is_no_frame(
-    seg_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, says: str
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    words = ["--segmenter", str(seg_run / "segmenter"), "--out", str(tmp_path / "out")]
-    assert says in said(capsys, "segment", str(tmp_path / name), *words)
-    assert "no such file" in said(capsys, "segment", str(tmp_path / "missing"), *words)
+    monkeypatch.setattr(judge, "_case_row", row)
+    write_cases(tmp_path, store, found, score(store, found))
+    worst = drawn[:3]  # of the LV
+    areas = {store.info(i).key: int((store.frame(i)[1] == store.label_space.ids["LV"]).sum()) for i in store.indices()}
+    patients = [store.table["patient"][list(store.table["key"]).index(key)] for key in worst]
+    assert len(set(patients)) == 3
+    assert areas[worst[0]] == max(areas.values())
 
 
 @pytest.mark.parametrize("damage", ["missing", "json", "record", "weights", "nan"])
@@ -281,13 +267,3 @@ def test_frames_that_cannot_be_halved_are_refused(
     with pytest.raises(SystemExit):
         fit(tmp_path, "--model.network.channels=[4, 4, 4, 4, 4]")
     assert "leaves one pixel" in capsys.readouterr().err
-
-
-def test_segment_refuses_a_dicom_whose_sector_is_unsure(
-    seg_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (1, 64, 64), dtype=np.uint8)
-    save(tmp_path / "a.dcm", make(noise))
-    words = ["--segmenter", str(seg_run / "segmenter"), "--out", str(tmp_path / "out")]
-    assert "its sector is too uncertain" in said(capsys, "segment", str(tmp_path / "a.dcm"), *words)
-    assert not (tmp_path / "out").exists()

@@ -126,9 +126,24 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
         values = json.loads(path.read_text())
         if not isinstance(values, dict):
             raise ValueError("no mapping")
+    except FileNotFoundError as error:
+        raise UserError(f"{path.parent}: no {kind} folder, for it holds no {path.name}{_rather(path, kind)}") from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path.parent}: no {kind} folder ({path.name}: {first_line(error)})") from error
     return values
+
+
+def _rather(path: Path, kind: str) -> str:
+    """What the folder is, or which beside it is meant, as far as that can be seen."""
+    folder = path.parent
+    inside = [found.parent for found in sorted(folder.glob(f"{kind}/{path.name}"))]
+    inside += [found.parent for found in sorted(folder.glob(f"version_*/{kind}/{path.name}"))]
+    if inside:
+        return f"; {inside[-1]} is one"
+    others = [other for other in ("adapter", "base", "segmenter") if (folder / f"{other}.json").is_file()]
+    if others:
+        return f"; it is that of a{'n' * (others[0] == 'adapter')} {others[0]}"
+    return "" if folder.is_dir() else "; there is no such folder: 'fit' leaves one"
 
 
 def check_yaml(text: str) -> None:

@@ -94,7 +94,7 @@ def refuse_seen(patients: Iterable[str], seen: Collection[str], where: str, what
     """
     if known := sorted(set(patients) & set(seen)):
         raise UserError(
-            f"{where}: patient {', '.join(known[:3])}{' and others' if len(known) > 3 else ''} "
+            f"{where}: patient {', '.join(known[:3])}{' and more' if len(known) > 3 else ''} "
             f"went into {what}; test on patients whom nothing has seen"
         )
 

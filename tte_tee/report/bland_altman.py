@@ -39,7 +39,9 @@ def draw_bland_altman(agreement: Mapping[str, Any], measure: str, unit: str) -> 
     axes.set_xlabel(f"{measure}: mean of found and true ({unit})")
     axes.set_ylabel(f"found − true ({unit})")
     axes.set_title(
-        f"{measure}, n = {agreement['n']}; bands: {100 * agreement['level']:g} % intervals", fontsize=10, loc="left"
+        f"{measure}, n = {agreement['n']} patients (mean over planes); bands: {100 * agreement['level']:g} % intervals",
+        fontsize=10,
+        loc="left",
     )
     axes.spines[["top", "right"]].set_visible(False)
     canvas.draw()

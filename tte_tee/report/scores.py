@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 
@@ -10,13 +11,15 @@ def score_table(metrics: Mapping[str, Any]) -> Table:
     """Scores per structure, averaged over patients, of one ``metrics.json``."""
     summary, unit = metrics["summary"], metrics["unit"]
     table = Table(
-        title=f"{summary['patients']} patients, {summary['frames']} frames; distances in {unit}; global Dice "
-        f"{_percent(summary['global_dice'])}, class-weighted {_percent(summary['class_weighted_dice'])}"
+        title=f"{summary['patients']} patients, {summary['frames']} frames; distances in {unit}",
+        caption=f"mean over structures {_percent(summary['mean_dice'])}; over pixels: global Dice "
+        f"{_percent(summary['global_dice'])}, class-weighted {_percent(summary['class_weighted_dice'])}; a frame in "
+        "which a structure is missed or invented counts as Dice 0 and the diagonal, one in neither mask not at all",
+        box=SIMPLE_HEAD,
     )
-    table.add_column("structure")
-    headings = ("Dice", "HD95", "ASSD", "surface", "patients", "missed", "invented", "left out")
-    for heading in headings:
-        table.add_column(heading, justify="right")
+    table.add_column("", no_wrap=True)
+    for heading in ("Dice", "HD95", "ASSD", "surface\nDice", "patients", "frames:\nfound", "missed", "invented"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for structure, scores in summary["structures"].items():
         cases = scores["cases"]
         table.add_row(
@@ -25,7 +28,7 @@ def score_table(metrics: Mapping[str, Any]) -> Table:
             _number(scores["hd95"]),
             _number(scores["assd"]),
             _percent(scores["surface_dice"]),
-            *(str(n) for n in (scores["patients"], cases["missed"], cases["invented"], cases["both empty"])),
+            *(str(n) for n in (scores["patients"], *(cases[case] for case in ("found", "missed", "invented")))),
         )
     return table
 

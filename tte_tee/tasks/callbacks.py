@@ -86,7 +86,13 @@ class EMA(Callback):
 
     on_validation_start = on_test_start = on_predict_start = _swap_in
     on_validation_end = on_test_end = on_predict_end = _swap_out
-    on_fit_end = _swap_in  # what is exported after training is the average
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leaves the average in place, or what the task would rather leave behind, and says which."""
+        self._swap_in(trainer, pl_module)
+        assert isinstance(pl_module, Task)
+        if (kept := pl_module.settle()) and trainer.is_global_zero:
+            Console(stderr=True).print(f"kept: {kept}")
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Leaves the trained weights, not the average, in a module whose run broke off."""
@@ -167,7 +173,7 @@ class Previews(Callback):
             self._draw(trainer, pl_module)
 
     def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Draws the last grid, with the averaged weights."""
+        """Draws the last grid, with the weights that are left behind."""
         self._draw(trainer, pl_module)
 
     def _draw(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

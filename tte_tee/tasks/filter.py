@@ -162,7 +162,7 @@ def _check_judge(loaded: LoadedSegmenter, synthetic: EchoStore, adaptation: Echo
     allowed = set(table["patient"][table["split"] != "test"]) | seen_in(synthetic.provenance, BASE_SEEN)
     if others := sorted(seen_in(loaded.record) - allowed):
         raise UserError(
-            f"the segmenter learnt from patient {', '.join(others[:3])}{' and others' if len(others) > 3 else ''}, "
+            f"the segmenter learnt from patient {', '.join(others[:3])}{' and more' if len(others) > 3 else ''}, "
             f"whom {adaptation.path} does not hold in train or val; a filter may know the adaptation patients alone"
         )
 

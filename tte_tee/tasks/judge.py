@@ -159,6 +159,8 @@ def write_judgement(
 def clinical_reading(store: EchoStore, found: Found) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Clinical measures of every frame, found and true, and their agreement over patients.
 
+    A patient counts once for each measure and phase, with the mean over its frames (planes) of that phase.
+
     Returns:
         one row per frame, in the units that its spacing allows; name of a measure -> its one unit over all frames
         and the numbers of Bland and Altman, or why there are none.
@@ -176,9 +178,10 @@ def clinical_reading(store: EchoStore, found: Found) -> tuple[list[dict[str, Any
             shares = [read(mask, spacing=None) for mask in (found[index], truth)]
             both = [replace(s, lv_volume_ml=own.lv_volume_ml) for s, own in zip(shares, both, strict=True)]
         ours, theirs = (_named(of_frame, store.label_space.structures) for of_frame in both)
+        when = "" if info.phase == "unknown" else f" at {info.phase}"  # a mean over a beat is no measure
         for name, (value, unit) in ours.items():
-            units[name] = unit
-            values[name][info.patient].append((value, theirs[name][0]))
+            units[name + when] = unit
+            values[name + when][info.patient].append((value, theirs[name][0]))
     return rows, {name: {"unit": units[name], **_agreement(of_patient)} for name, of_patient in values.items()}
 
 
@@ -215,11 +218,15 @@ def write_cases(folder: Path, store: EchoStore, found: Found, result: Segmentati
     place = {key: index for index, key in enumerate(store.table["key"])}
     for structure in result.structures:
         cases = result.table[(result.table["structure"] == structure) & (result.table["case"] != BOTH_EMPTY)]
+        of = store.label_space.ids[structure]
         if not len(cases):
             continue
-        ordered = cases.sort_values(["dice", "key"])
+        # Of frames that are equally wrong, those where most is wrong; of a patient, one.
+        wrong = [int(((found[place[key]] == of) != (store.frame(place[key])[1] == of)).sum()) for key in cases["key"]]
+        ordered = cases.assign(wrong=-np.array(wrong)).sort_values(["dice", "wrong", "key"])
         middle = max(0, len(ordered) // 2 - _SHOWN // 2)
-        chosen = [("worst", ordered.iloc[:_SHOWN]), ("median", ordered.iloc[middle : middle + _SHOWN])]
+        worst = ordered.drop_duplicates("patient").iloc[:_SHOWN]
+        chosen = [("worst", worst), ("median", ordered.iloc[middle : middle + _SHOWN])]
         rows = [
             _case_row(store, place[row.key], found, f"{name}: Dice {100 * row.dice:.1f}, {row.case}")
             for name, part in chosen

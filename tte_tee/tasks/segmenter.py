@@ -63,7 +63,7 @@ class HeartSegmenter(Task):
         self.shape, self.pretrained = network, pretrained
         self._found: dict[int, np.ndarray] = {}
         self._best: dict[str, Tensor] = {}
-        self._best_dice = -1.0
+        self._best_dice, self._best_step = -1.0, 0
         self._best_structures: dict[str, float] = {}
 
     @property
@@ -107,8 +107,11 @@ class HeartSegmenter(Task):
     def remark(self) -> str:
         """What it is trained on."""
         real, synthetic = self.data.training_frames()
-        patients = len(self.data.training_patients())
-        return f"trained on {len(real)} real frames of {patients} patients and {len(synthetic)} synthetic frames"
+        patients = int(self.data.store.table["patient"].iloc[real].nunique())
+        parts = [f"{len(real)} real frames of {patients} patients"] if len(real) else []
+        parts += [f"{len(synthetic)} synthetic frames"] if len(synthetic) else []
+        mixed = f", {self.data.ratio:g} synthetic to each real one" if len(parts) == 2 else ""
+        return f"trained on {' and '.join(parts)}{mixed}"
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Dice and cross-entropy of one batch, summed over the network's levels."""
@@ -149,7 +152,7 @@ class HeartSegmenter(Task):
         dice = summary["mean_dice"] or 0.0
         self.log("val/dice", dice, prog_bar=True, sync_dist=True)
         if not self.trainer.sanity_checking and self.trainer.state.fn == "fit" and dice > self._best_dice:
-            self._best_dice, self._best_structures = dice, structures
+            self._best_dice, self._best_step, self._best_structures = dice, self.trainer.global_step, structures
             self._best = {name: weight.detach().clone() for name, weight in self.segmenter.state_dict().items()}
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
@@ -210,17 +213,26 @@ class HeartSegmenter(Task):
         patients = int(self.data.store.table["patient"].iloc[real].nunique())
         record["learnt_from"]["train"] = {"patients": patients, "frames": len(real)}
         if (other := self.data.synthetic_store) is not None:
-            record["synthetic"] = {"store": other.path.name, "hash": other.content_hash, "frames": len(synthetic)}
+            of = {"store": other.path.name, "hash": other.content_hash, "frames": len(synthetic)}
+            record["synthetic"] = {**of, "to_each_real": self.data.ratio if len(real) else None}
         return record
 
+    def settle(self) -> str:
+        """Takes the best weights on validation patients."""
+        if not self._best:
+            return ""
+        self.segmenter.load_state_dict(self._best)
+        return (
+            f"the weights of step {self._best_step}, the best on validation patients (val/dice {self._best_dice:.3f})"
+        )
+
     def export(self, run: Path, record: dict[str, Any]) -> Path:
-        """The folder ``segmenter``: the best weights on validation patients."""
-        if self._best:
-            self.segmenter.load_state_dict(self._best)
+        """The folder ``segmenter``."""
         record = {
             **record,
             "val_dice": self._best_dice if self._best else None,
             "val_structures": self._best_structures,
+            "val_step": self._best_step if self._best else None,
         }
         save_segmenter(run / self.product, self.segmenter, self.target, self.data.image_size, record)
         return run / self.product
@@ -228,13 +240,15 @@ class HeartSegmenter(Task):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keeps the best weights beside the latest."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["best"] = {"weights": self._best, "dice": self._best_dice, "structures": self._best_structures}
+        kept = {"dice": self._best_dice, "step": self._best_step, "structures": self._best_structures}
+        checkpoint["best"] = {"weights": self._best, **kept}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Goes on from the latest weights; evaluates with the best, which are averages already."""
         super().on_load_checkpoint(checkpoint)
-        best = checkpoint.get("best") or {"weights": {}, "dice": -1.0, "structures": {}}
-        self._best, self._best_dice, self._best_structures = best["weights"], best["dice"], best["structures"]
+        best = {"weights": {}, "dice": -1.0, "step": 0, "structures": {}} | checkpoint.get("best", {})
+        self._best, self._best_structures = best["weights"], best["structures"]
+        self._best_dice, self._best_step = best["dice"], best["step"]
         if self._best and self.trainer.state.fn != "fit":
             checkpoint["state_dict"].update({f"segmenter.{name}": weight for name, weight in self._best.items()})
             checkpoint["callbacks"] = {k: v for k, v in checkpoint.get("callbacks", {}).items() if k != "EMA"}

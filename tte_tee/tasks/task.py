@@ -127,6 +127,10 @@ class Task(L.LightningModule):
         """Every patient who went into what is trained."""
         return seen_by_learning_from(self.data.store)
 
+    def settle(self) -> str:
+        """Takes the weights that are left behind, where they are not the averaged ones; returns which, in words."""
+        return ""
+
     def export(self, run: Path, record: dict[str, Any]) -> Path:
         """Leaves what was trained in ``run / product``, with the record of where it comes from."""
         raise NotImplementedError

@@ -42,7 +42,13 @@ class EchoStore:
         self._handles: dict[int, tuple[dict[str, h5py.Dataset], int, int]] = {}
         try:
             if not self.path.is_file():
-                raise UserError(f"{self.path}: no such echo store; make one with 'data pack' or 'data phantom'")
+                raise UserError(
+                    f"{self.path}: no such echo store; 'data pack', 'data phantom' and 'synthesize' make them"
+                )
+            if not h5py.is_hdf5(self.path):
+                raise UserError(
+                    f"{self.path}: not a readable echo store (no HDF5 file); give one as 'data pack' makes them"
+                )
             with h5py.File(self.path, "r", locking=False) as file:
                 check_attributes(self.path, file)
                 if file.attrs.get("schema_version") != SCHEMA_VERSION:
