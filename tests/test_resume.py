@@ -351,9 +351,11 @@ def test_a_run_that_was_killed_before_it_left_its_product_leaves_it(
     tasks: dict[str, Train], undisturbed: Callable[..., Path], tmp_path: Path
 ) -> None:
     run = shutil.copytree(undisturbed("segmenter").parents[1], tmp_path / "copy", symlinks=True) / "run/version_0"
-    shutil.rmtree(run / "segmenter")
+    (run / "segmenter").rename(run / ".segmenter.tmp-0123abcd")
+    (run / "previews/step_000006.png.tmp-0123abcd").write_bytes(b"half a picture")
     tasks["segmenter"](tmp_path / "copy", AUTO)
     assert_same(run, undisturbed("segmenter"))
+    assert not [path for path in run.rglob("*") if "tmp" in path.name]
 
 
 def test_last_is_the_newest_checkpoint_of_the_run_or_of_the_one_before(

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import threading
 from contextlib import suppress
@@ -71,11 +72,21 @@ class Checkpoint(CheckpointCallback):
         """Notes the run's folder."""
         self.folder = Path(trainer.log_dir or trainer.default_root_dir) / FOLDER  # asked on every rank: it is broadcast
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Removes what a killed run left half."""
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, Task)
+        run = self.folder.parent
+        for path in (*self.folder.glob("*.tmp*"), *run.glob("previews/*.png.tmp-*")):
+            _remove(path)
+        for folder in run.glob(f".{pl_module.product}.tmp-*"):
+            shutil.rmtree(folder)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Removes what a killed run left half, and damaged checkpoints beyond the one that is gone on from."""
+        """Removes damaged checkpoints beyond the one that is gone on from."""
         if trainer.is_global_zero:
-            beyond = [path for step, path in checkpoints(self.folder).items() if step > trainer.global_step]
-            for path in (*self.folder.glob("*.tmp*"), *beyond):
+            for path in [path for step, path in checkpoints(self.folder).items() if step > trainer.global_step]:
                 _remove(path)
 
     def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
