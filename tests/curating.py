@@ -44,5 +44,5 @@ def refused(capsys: pytest.CaptureFixture[str], *line: object) -> str:
         run(*line)
     assert stop.value.code == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and said.startswith("tte_tee data: ")
+    assert said.count("\n") == 1 and said.startswith("tte_tee data ")
     return said

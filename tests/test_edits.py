@@ -347,7 +347,7 @@ def test_mistakes_are_one_line_and_write_nothing(
         edit(store, tmp_path / "g.h5", *words)
     assert stop.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert says in line and line.startswith("tte_tee masks: ")
+    assert says in line and line.startswith("tte_tee masks edit: ")
     assert [path.name for path in tmp_path.iterdir()] == ["f.h5"]
 
 

@@ -400,7 +400,7 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture
         main(["data", *argv])
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("tte_tee data: ") and "python -m tte_tee data" in line
+    assert line.startswith("tte_tee data") and "python -m tte_tee data" in line
 
 
 def test_phantom_passes_its_options(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_evaluate_refuses_whom_the_segmenter_has_seen(
     )
     nowhere = [*words, "--store", str(tee_store), "--device"]
     for device in ("banana", "meta"):
-        assert said(capsys, *nowhere, device).startswith(f"tte_tee evaluate: --device {device}: ")
+        assert said(capsys, *nowhere, device).startswith(f"tte_tee evaluate segmenter: --device {device}: ")
     assert not (tmp_path / "o").exists()
 
 
@@ -267,3 +267,4 @@ def test_frames_that_cannot_be_halved_are_refused(
     with pytest.raises(SystemExit):
         fit(tmp_path, "--model.network.channels=[4, 4, 4, 4, 4]")
     assert "leaves one pixel" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("version_*"))  # the next run has the number that is its own

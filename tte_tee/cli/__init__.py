@@ -118,14 +118,19 @@ def _main(words: list[str]) -> None:
         ended()
         raise
     except KeyboardInterrupt:
-        print(f"tte_tee {words[0]}: interrupted", file=sys.stderr)
+        print(f"tte_tee {_named(words)}: interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         line = told(error)
         if line is None:
             raise
-        print(f"tte_tee {words[0]}: {line}", file=sys.stderr)
+        print(f"tte_tee {_named(words)}: {line}", file=sys.stderr)
         sys.exit(2)
+
+
+def _named(words: Sequence[str]) -> str:
+    """The command of a command line, both words of ``data pack`` and the like."""
+    return " ".join(words[:2]) if f"  {' '.join(words[:2])} " in HELP else words[0]
 
 
 def _check_words(words: Sequence[str]) -> None:

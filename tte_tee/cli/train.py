@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import shutil
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ import lightning as L
 import yaml
 from jsonargparse import Namespace
 from lightning.fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
+from lightning.pytorch.callbacks import Callback, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
@@ -27,9 +29,10 @@ from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.errors import SharedError, UserError
 from tte_tee.tasks.adapter import TEEAdapter
-from tte_tee.tasks.callbacks import EMA, Export, HyperParameters, ParameterTable, Predictions, Previews, StepLines
+from tte_tee.tasks.callbacks import EMA, Export, HyperParameters, Predictions, Previews
 from tte_tee.tasks.checkpoint import FOLDER, INTERRUPTED, LAST, Checkpoint, Preemption, checkpoints
 from tte_tee.tasks.diffusion import TTEDiffusion
+from tte_tee.tasks.progress import ParameterTable, StepBar, StepLines
 from tte_tee.tasks.segmenter import HeartSegmenter
 from tte_tee.tasks.task import Task
 from tte_tee.tasks.whole import WholeCheckpoints, WholeConfig
@@ -87,6 +90,8 @@ class CLI(LightningCLI):
 
     finished: Path | None = None
     """The run's folder, where ``--resume auto`` finds nothing left to do."""
+    fresh: Path | None = None
+    """The run's folder, where this command is the first to write into it."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Adds ``ema``, ``previews``, ``checkpoint`` and ``resume``, and hands the seed to model and data."""
@@ -129,7 +134,11 @@ class CLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """The trainer; the exported folder records the config."""
         try:
-            plugins = [*(self._get(self.config_init, "trainer").get("plugins") or []), *_of_slurm()]
+            own = self._get(self.config_init, "trainer")
+            plugins = [*(own.get("plugins") or []), *_of_slurm()]
+            barred = any(isinstance(callback, ProgressBar) for callback in own.get("callbacks") or [])
+            if own.get("enable_progress_bar") is not False and not barred:
+                self.trainer_defaults = {**self.trainer_defaults, "callbacks": [*_callbacks(), StepBar()]}
             trainer = super().instantiate_trainer(plugins=plugins or None, **kwargs)
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
@@ -144,6 +153,7 @@ class CLI(LightningCLI):
 
     def _go_on(self, trainer: L.Trainer, run: Path) -> None:
         """Chooses the checkpoint to go on from, if any, and takes back what the curve says of later steps."""
+        self.fresh = None if run.exists() else run
         arguments = self.config_init[self.subcommand]
         if arguments.get("ckpt_path") == "last":
             arguments["ckpt_path"] = str(last_checkpoint(run))
@@ -173,17 +183,29 @@ class CLI(LightningCLI):
             super()._run_subcommand(subcommand)
         except Exception as error:
             line = told(error)
+            if line is not None and subcommand != "fit":
+                self._take_back()
             if line is None or subcommand != "fit":
                 raise
             if isinstance(error, SharedError) and not self.trainer.is_global_zero:
                 sys.exit(0)  # Lightning kills the first rank, which says it, when it sees another fail
-            raise UserError(f"{line}{kept(self.trainer, self._own.get('ckpt_path'))}") from error
+            said = kept(self.trainer, self._own.get("ckpt_path"))
+            self._take_back()
+            raise UserError(f"{line}{said}") from error
         except SystemExit as stop:
             if stop.code != 1 or not self.trainer.is_global_zero:  # 1: what Lightning makes of Ctrl-C, without a word
                 raise
             left = kept(self.trainer, self._own.get("ckpt_path")) if subcommand == "fit" else ""
             print(f"tte_tee {subcommand}: interrupted{left}", file=sys.stderr)
             sys.exit(INTERRUPTED)
+
+    def _take_back(self) -> None:
+        """Removes the folder of a run that was refused before its first step, so that its number is free again."""
+        run = self.fresh
+        if run is None or self.trainer.global_step or not self.trainer.is_global_zero or not run.is_dir():
+            return
+        if all(path.name.startswith(("events.out", "config.yaml", "hparams.yaml")) for path in run.iterdir()):
+            shutil.rmtree(run)
 
 
 def kept(trainer: L.Trainer, resumed: str | None) -> str:
@@ -237,6 +259,10 @@ def main(words: list[str]) -> None:
         sys.exit(error.exit_code)  # a rank that was forked from here made way
 
 
+def _callbacks() -> list[Callback]:
+    return [ParameterTable(), StepLines(), Predictions(), HyperParameters(), Export(), Preemption()]
+
+
 def _run(words: list[str]) -> None:
     CLI(
         Task,
@@ -249,7 +275,7 @@ def _run(words: list[str]) -> None:
         save_config_callback=WholeConfig,
         save_config_kwargs={"save_to_log_dir": False},
         trainer_defaults={
-            "callbacks": [ParameterTable(), StepLines(), Predictions(), HyperParameters(), Export(), Preemption()],
+            "callbacks": _callbacks(),
             "max_epochs": -1,
             "check_val_every_n_epoch": None,
             "log_every_n_steps": 10,

@@ -1,4 +1,4 @@
-"""What a run shows and leaves behind: EMA, the table of trained layers, previews, folders."""
+"""What a run leaves behind: averaged weights, previews, options, folders."""
 
 import resource
 import time
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from diffusers.training_utils import EMAModel
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
-from rich.table import Table
 from torch.utils.tensorboard.summary import hparams
 
 from tte_tee.data.leakage import SEEN
-from tte_tee.data.pictures import contact_sheet, write_png
+from tte_tee.data.pictures import contact_sheet, legend, write_png
 from tte_tee.errors import UserError
 from tte_tee.synthesis.provenance import provenance
 from tte_tee.tasks.checkpoint import ends_a_step
@@ -107,50 +107,6 @@ class EMA(Callback):
         self._state = state_dict or None
 
 
-class ParameterTable(Callback):
-    """Prints, before training, which groups of layers are trained and what they weigh."""
-
-    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Prints the table and the remark, and says when there will be no val/loss."""
-        if not trainer.is_global_zero:
-            return
-        assert isinstance(pl_module, Task)
-        table = Table(title="What is trained")
-        for heading in ("group", "layers", "trained", "parameters", "trainable", "share"):
-            table.add_column(heading, justify="left" if heading == "group" else "right")
-        rows = pl_module.layers()
-        for row in rows:
-            numbers = (f"{n:,}" for n in (row.layers, row.trained, row.parameters, row.trainable))
-            table.add_row(row.group, *numbers, f"{row.share:.2%}", end_section=row in rows[-2:-1])
-        console = Console(stderr=True)
-        console.print(table)
-        console.print(pl_module.remark())
-        if not len(pl_module.data.store.indices(split="val")):
-            console.print(f"{pl_module.data.path} has no split val: there will be no val/loss")
-
-
-class StepLines(Callback):
-    """A line now and then where no terminal shows a progress bar, as in a log file.
-
-    Args:
-        every_n_steps: how often.
-    """
-
-    def __init__(self, every_n_steps: int = 25) -> None:
-        self.every_n_steps = every_n_steps
-        self.console = Console(stderr=True)
-
-    def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Prints step and losses when it is time."""
-        due = ends_a_step(trainer, batch_idx) and trainer.global_step % self.every_n_steps == 0
-        if self.console.is_terminal or not trainer.is_global_zero or not due:
-            return
-        losses = (f"{name} {value:.4f}" for name, value in trainer.progress_bar_metrics.items() if "loss" in name)
-        self.console.print(f"step {trainer.global_step}/{trainer.max_steps}", *losses)
-
-
 class Previews(Callback):
     """Grids of mask | reference | sample at fixed masks and noise, in TensorBoard and as PNG.
 
@@ -185,7 +141,9 @@ class Previews(Callback):
         on_device = {key: value.to(pl_module.device) for key, value in batch.items()}
         with trainer.precision_plugin.forward_context():
             preview = pl_module.preview(on_device)
-        picture = contact_sheet(preview.rows, preview.titles)
+        sheet = contact_sheet(preview.rows, preview.titles)
+        outlined = preview.titles[0] == "frame"
+        picture = np.vstack([sheet, legend(pl_module.target, "", sheet.shape[1], outlined=outlined)])
         write_png(Path(log_dir) / "previews" / f"step_{trainer.global_step:06d}.png", picture)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("previews", picture, trainer.global_step, dataformats="HWC")
