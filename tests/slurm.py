@@ -6,7 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -37,9 +37,12 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 MinJobAge=36000
 JobRequeue=1
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={n1} CPUs=1 RealMemory=64000
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={n2} CPUs=1 RealMemory=64000
-PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP
+PartitionName=main Nodes=n1,n2 Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=n1,n2 MaxTime=INFINITE State=UP PriorityTier=2
 """
 
 
@@ -80,6 +83,33 @@ def two_nodes(work: Path) -> Iterator[None]:
             daemon.terminate()
         for daemon in running:
             daemon.wait(timeout=30)
+
+
+def submit(script: Path, *options: str) -> str:
+    """Number of the job that a batch script becomes."""
+    words = ["sbatch", "--parsable", *options, str(script)]
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def job(number: str) -> dict[str, str]:
+    """What Slurm says of a job: ``JobState``, ``Restarts`` and so on."""
+    shown = subprocess.run(
+        ["scontrol", "--oneliner", "show", "job", number], check=True, capture_output=True, text=True
+    )
+    return dict(word.split("=", 1) for word in shown.stdout.split() if "=" in word)
+
+
+def wait_for(happens: Callable[[], bool], seconds: float = 300) -> None:
+    """Returns when it does.
+
+    Raises:
+        TimeoutError: it does not.
+    """
+    end = time.monotonic() + seconds
+    while not happens():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.5)
 
 
 def _wait_for_nodes(work: Path) -> None:
