@@ -1,4 +1,4 @@
-"""What MkDocs is taught: the repository's own pages, mathematics without a script, and docstrings as they are written.
+"""What MkDocs is taught: the repository's own pages, and mathematics without a script.
 
 Pages link to files of the repository as readers of the repository do (``../data/README.md``). On the site those files
 stand under ``repository/``, with whatever they link to themselves; links between them stay as they are.
@@ -17,7 +17,6 @@ PLACE = "repository"
 ENTRY = ("README.md", "CONTRIBUTING.md")
 _LINK = re.compile(r"(\]\()([^)\s#]+)")
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
-_ROLE = re.compile(r":(?:attr|class|data|func|meth|mod):(?=<code>)")
 
 
 def targets(page: Path) -> list[str]:
@@ -61,10 +60,10 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Formulas become MathML, which browsers draw by themselves; roles of docstrings leave their names alone."""
+    """Formulas become MathML, which browsers draw by themselves."""
 
     def drawn(match: re.Match[str]) -> str:
         formula = match[3].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
         return convert(formula, display="block" if match[2] == "[" else "inline")
 
-    return _ROLE.sub("", _FORMULA.sub(drawn, html))
+    return _FORMULA.sub(drawn, html)

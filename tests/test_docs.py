@@ -3,6 +3,7 @@
 import copy
 import re
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,7 +18,7 @@ from tte_tee.errors import UserError
 
 sys.path.insert(0, str(ROOT / "experiments"))
 
-from grid import Grid  # noqa: E402
+from grid import Grid
 
 GRID = yaml.safe_load((ROOT / "experiments/grid.yaml").read_text())
 paged = pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -42,7 +43,7 @@ def test_make_targets_exist(page: Path) -> None:
     assert {target for text in code(page) for target in targets(text)} <= there
 
 
-class Parsed(Exception):
+class Parsed(Exception):  # noqa: N818
     """Parsing ended well; what comes after is not wanted."""
 
 
@@ -113,6 +114,12 @@ def with_grid(text: str) -> dict[str, Any]:
     for key in part:
         file[key] |= part[key]
     return file
+
+
+def test_the_citation_names_the_authors_and_the_paper() -> None:
+    cited, project = yaml.safe_load((ROOT / "CITATION.cff").read_text()), (ROOT / "pyproject.toml").read_text()
+    assert cited["authors"] == tomllib.loads(project)["project"]["authors"]
+    assert cited["references"][0]["url"] == "https://arxiv.org/abs/2508.13077"
 
 
 def test_something_is_shown() -> None:
