@@ -26,7 +26,7 @@ comma := ,
 space := $(empty) $(empty)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 
-.PHONY: help setup fit phantom ablation-grid grid-plan grid-status grid-report tensorboard test test-slow test-all lint bench faults format types check constraints clean
+.PHONY: help setup fit phantom ablation-grid grid-plan grid-status grid-report tensorboard test test-slow test-all lint bench faults docs format types check constraints clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET'
@@ -94,6 +94,14 @@ bench: $(READY) ## measure what a user waits for, into experiments/bench/*.json
 faults: $(READY) ## kill commands and spoil their inputs, hundreds of times (hours), into experiments/bench/faults.*
 	$(BIN)/python experiments/bench/faults.py --out experiments/bench/faults.json $(ARGS)
 
+$(VENV)/.docs: $(READY)
+	$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[dev,docs]'
+	@touch $@
+
+docs: $(VENV)/.docs ## build the documentation site into build/docs, without a network
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	@echo 'left in build/docs: open build/docs/index.html'
+
 lint: $(READY) ## check style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -109,7 +117,7 @@ check: lint types test ## what must pass before a change goes in
 
 constraints: $(READY) ## write constraints.txt anew, from the bounds of pyproject.toml
 	UV_FIND_LINKS= $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --fork-strategy fewest \
-	  --upgrade --extra dev --extra grid --no-header --no-annotate -o constraints.txt pyproject.toml
+	  --upgrade --extra dev --extra grid --extra docs --no-header --no-annotate -o constraints.txt pyproject.toml
 
 clean: ## remove caches and build outputs; .venv and runs/ stay
 	rm -rf build dist *.egg-info .coverage .pytest_cache .mypy_cache .ruff_cache .hypothesis

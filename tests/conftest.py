@@ -51,7 +51,7 @@ def write_store(
     with StoreWriter(path, space, licence="CC0-1.0", command="test") as writer:
         for split, count in patients.items():
             for patient in range(count):
-                for n, view in enumerate(VIEWS[space.name]):
+                for n, view in enumerate(VIEWS.get(space.name, VIEWS["tee"])):
                     image, mask, sector = draw_frame(len(space.structures), 100 * len(split) + 10 * patient + n, size)
                     name = f"{split}{patient}"
                     info = FrameInfo(

@@ -14,7 +14,7 @@ is refused by name. Writes into --out: mask_fidelity.json (every frame) and case
 median frames; there, 'truth' is the mask asked for."""
 
 _EXAMPLE = """example:
-  python -m tte_tee evaluate masks --synthetic synthetic.h5 --segmenter runs/seg_pool/version_0/segmenter \\
+  python -m tte_tee evaluate masks --synthetic synthetic.h5 --segmenter runs/seg_others/version_0/segmenter \\
       --real data/packed/tee.h5 --split val --out runs/mask_fidelity"""
 
 
