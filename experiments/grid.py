@@ -59,6 +59,7 @@ class Stage:
         basis: what else its result depends on: version of the rule, content of the config.
         writes: what ``--out`` names in the stage's folder; empty for training, whose logger is told.
         units: of work, for the estimate of its cost.
+        processes: that train together.
     """
 
     rule: str
@@ -67,6 +68,7 @@ class Stage:
     basis: str
     writes: str = ""
     units: float = 1.0
+    processes: int = 1
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and other.key == self.key
@@ -116,11 +118,12 @@ class Stage:
             words += ["--device", device]
         return shlex.join(["python", "-m", "tte_tee", *words])
 
-    def shell(self, work: Path, device: str = "cpu") -> str:
-        """The command, which goes on from its checkpoint where it was cut short."""
+    def shell(self, work: Path, device: str = "cpu", *, slurm: bool = False) -> str:
+        """The command, which goes on from its checkpoint where it was cut short; in Slurm, srun starts its ranks."""
         last = shlex.quote(str(self.folder(work) / "version_0/checkpoints/last.ckpt"))
         resume = f" $(test ! -f {last} || echo --ckpt_path {last})" if self.rule in FITS else ""
-        return self.command(work, device) + resume
+        ranks = f"srun --kill-on-bad-exit=1 --nodes=1 --ntasks-per-node={self.processes} "
+        return (ranks if slurm and self.processes > 1 else "") + self.command(work, device) + resume
 
 
 @dataclass(frozen=True)
@@ -261,6 +264,7 @@ class Grid:
         self.name, self.values = name, file["grids"][name]
         study = self.values["study"]
         self.device = self.values["device"]
+        self.processes: dict[str, int] = self.values.get("processes", {})
         self.cells: list[Cell] = []
         makers: dict[int, Stages] = {}
         for arm, count in arms(self.values["arms"], self.values["seeds"]):

@@ -196,6 +196,9 @@ class Stages:
         if content["trainer"]["max_steps"] == 0:
             given = {key: value for key, value in given.items() if not key.startswith("trainer.max_steps")}
         given |= overrides or {}
+        processes = self.grid.get("processes", {}).get(rule, 1)
+        if processes > 1:
+            given |= _ranks(kind, given, processes)
         steps = given.get("trainer.max_steps", content["trainer"]["max_steps"])
         pairs = sorted(given.items())
         options = [f"--{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in pairs]
@@ -208,7 +211,9 @@ class Stages:
             *words,
             *options,
         ]
-        return self._stage(rule, name + (slug or f"_seed{seed}"), command, units=max(steps, 1), config=content)
+        return self._stage(
+            rule, name + (slug or f"_seed{seed}"), command, units=max(steps, 1), config=content, processes=processes
+        )
 
     def _config(self, name: str) -> Json:
         """What a config says, but for where it logs to."""
@@ -229,6 +234,17 @@ class Stages:
         writes: str = "",
         units: float = 1.0,
         config: Json | None = None,
+        processes: int = 1,
     ) -> Stage:
         basis = json.dumps([self.versions[rule], config], sort_keys=True)
-        return Stage(rule, slug, tuple(words), basis, writes, units)
+        return Stage(rule, slug, tuple(words), basis, writes, units, processes)
+
+
+def _ranks(kind: str, given: Json, processes: int) -> Json:
+    """Overrides for a training of several processes, which share out its batch."""
+    batch = given.get("data.batch_size", 0)
+    if not batch or batch % processes:
+        raise GridError(
+            f"grid: {processes} processes share out a batch: give overrides.{kind} a data.batch_size of so many"
+        )
+    return {"trainer.devices": processes, "trainer.strategy": "ddp", "data.batch_size": batch // processes}

@@ -16,8 +16,8 @@ import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from gpus import devices
 from grid import HERE, Cell, Grid, Stage, load_grid
-from one_gpu import devices
 
 MISSING, FAILED, DONE = "missing", "failed", "done"
 

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
+from gpus import take  # noqa: E402
 from grid import RULES, Grid, GridError, Stage, load_grid  # noqa: E402
-from one_gpu import take  # noqa: E402
 from workflow import due, plan, status  # noqa: E402
 
 FILE = yaml.safe_load((EXPERIMENTS / "grid.yaml").read_text())
@@ -213,12 +213,33 @@ def test_status_names_the_stage_that_failed_and_what_it_said(tmp_path: Path) -> 
 
 
 def test_a_gpu_is_held_by_one_command_at_a_time(tmp_path: Path) -> None:
-    first, second = take(["0", "1"], tmp_path), take(["0", "1"], tmp_path)
-    assert (first, second) == ("0", "1")
-    script = EXPERIMENTS / "one_gpu.py"
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "7", "TMPDIR": str(tmp_path)}
+    assert take(["0", "1", "2"], 1, tmp_path) == ["0"]
+    assert take(["0", "1", "2"], 2, tmp_path) == ["1", "2"]
+    script = EXPERIMENTS / "gpus.py"
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "7,8", "TMPDIR": str(tmp_path)}
     code = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], time.time()); time.sleep(1); print(time.time())"
-    words = [sys.executable, str(script), sys.executable, "-c", code]
+    words = [sys.executable, str(script), "2", sys.executable, "-c", code]
     running = [subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    spans = sorted([float(t) for t in one.communicate(timeout=60)[0].split()[1:]] for one in running)
+    said = [one.communicate(timeout=60)[0].split() for one in running]
+    assert {names for names, *_ in said} == {"7,8"}
+    spans = sorted([float(begins), float(ends)] for _, begins, ends in said)
     assert spans[0][1] <= spans[1][0]
+    more = subprocess.run([*words[:2], "3", "true"], env=environment, capture_output=True, text=True)
+    assert more.returncode and "shows 2 GPUs, and the grid asks for 3" in more.stderr
+
+
+def test_a_training_of_several_processes_shares_out_its_batch(tmp_path: Path) -> None:
+    def change(file: dict[str, Any]) -> None:
+        file["grids"]["smoke"]["processes"] = {"adapt": 2}
+        file["grids"]["smoke"]["overrides"]["adapter"]["data.batch_size"] = 8
+
+    one, two = (grid.cell("lora_mlp-real-1to1", 0).parts["adapt"] for grid in (load_grid("smoke"), changed(change)))
+    alone, local = one.shell(tmp_path), two.shell(tmp_path)
+    assert "srun" not in local and "--trainer.devices" not in alone
+    assert {"--trainer.devices=2", "--trainer.strategy=ddp", "--data.batch_size=4"} <= set(local.split())
+    assert two.shell(tmp_path, slurm=True).startswith(
+        "srun --kill-on-bad-exit=1 --nodes=1 --ntasks-per-node=2 python -m"
+    )
+    assert one.shell(tmp_path, slurm=True) == alone
+    with pytest.raises(GridError, match=r"overrides\.adapter a data\.batch_size"):
+        changed(lambda file: file["grids"]["smoke"].update(processes={"adapt": 3}))

@@ -123,7 +123,12 @@ def test_the_smoke_grid_runs_every_rule(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(bool(slurm.lacking()), reason=slurm.lacking() or "there is one")
 def test_slurm_gives_the_numbers_of_this_machine(tmp_path: Path) -> None:
+    """Trainings of two processes among them: srun starts their ranks, where here Lightning does."""
     file = write_grid(tmp_path / "grid.yaml", [{"segmenter": ["seg_real", "seg_pretrained_tte"]}])
+    values = yaml.safe_load(file.read_text())
+    values["grids"]["smoke"]["processes"] = {"segment": 2}
+    values["grids"]["smoke"]["overrides"]["segmenter"]["data.batch_size"] = 8
+    file.write_text(yaml.safe_dump(values))
     profile = yaml.safe_load((ROOT / "experiments/profiles/slurm/config.yaml").read_text())
     for resources in (profile["default-resources"], *profile["set-resources"].values()):
         resources["slurm_partition"] = "main"
@@ -141,6 +146,8 @@ def test_slurm_gives_the_numbers_of_this_machine(tmp_path: Path) -> None:
         options = ("--executor", "slurm", "--profile", str(tmp_path / "profile"), "--jobs", "10")
         status, out = run(*words("run", file, tmp_path / "cluster", tmp_path / "far", *options))
     assert not status, out
+    started = [log.read_text() for log in (tmp_path / "cluster/segment").glob("*/log.txt")]
+    assert started and all("MEMBER: 2/2" in log for log in started)
     near, far = cells(tmp_path / "local"), cells(tmp_path / "far")
     assert len(near) == 2
     assert all(far[name]["segmentation"] == cell["segmentation"] for name, cell in near.items())

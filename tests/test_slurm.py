@@ -69,7 +69,9 @@ def test_a_preempted_run_is_requeued_and_ends_as_an_undisturbed_one(tee_store: P
         number = slurm.submit(script, "--nodes=1", f"--chdir={ROOT}")
         slurm.wait_for((run / "checkpoints/step=5.ckpt").exists)
         (tmp_path / "urgent.sh").write_text("#!/bin/bash\nsleep 2\n")
-        slurm.submit(tmp_path / "urgent.sh", "--partition=urgent", "--nodes=2", f"--output={tmp_path}/urgent.log")
+        slurm.submit(
+            tmp_path / "urgent.sh", "--partition=urgent", "--nodes=2", "--exclusive", f"--output={tmp_path}/urgent.log"
+        )
         slurm.wait_for(lambda: int(slurm.job(number)["Restarts"]) == 1)
         slurm.wait_for(lambda: slurm.job(number)["JobState"] in ("COMPLETED", "FAILED", "CANCELLED"))
         assert slurm.job(number)["JobState"] == "COMPLETED", script.with_suffix(".log").read_text()
