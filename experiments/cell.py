@@ -56,7 +56,7 @@ def gather(grid: Grid, cell: Cell, work: Path) -> Json:
         "synthesis": synthesis(cell, segmenter, work) if adapted else None,
         "patients": sum(split["patients"] for split in known.values()),
         "segmentation": {name: metrics[name] for name in ("summary", "patients", "unit")},
-        "validation": {"dice": segmenter["val_dice"]},
+        "validation": {"dice": segmenter["val_dice"], "structures": segmenter["val_structures"]},
         **{name: None for name, _ in KEPT.values()},
         "store": metrics["store"],
     }
