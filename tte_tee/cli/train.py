@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -206,6 +207,8 @@ class CLI(LightningCLI):
             return
         if all(path.name.startswith(("events.out", "config.yaml", "hparams.yaml")) for path in run.iterdir()):
             shutil.rmtree(run)
+            with suppress(OSError):
+                run.parent.rmdir()  # if it holds no other run
 
 
 def kept(trainer: L.Trainer, resumed: str | None) -> str:

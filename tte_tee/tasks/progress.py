@@ -62,6 +62,11 @@ class StepBar(RichProgressBar):
     def _get_train_description(self, current_epoch: int) -> str:
         return f"{'training':{len(self.validation_description)}}"
 
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Takes the bar away before what is left behind is said, which would stand in the middle of it."""
+        super().on_train_end(trainer, pl_module)
+        self._stop_progress()
+
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Any:
         """What is shown beside the bar."""
         return {name: value for name, value in super().get_metrics(trainer, pl_module).items() if name != "v_num"}
