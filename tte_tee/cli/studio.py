@@ -8,8 +8,8 @@ from pathlib import Path
 from tte_tee.cli.parser import Parser
 from tte_tee.errors import UserError
 
-_TEXT = """Opens a web page on this machine: paint a heart, or move the modes of a shape model, and see the frame that an
-adapter draws of it; with several adapters, their frames of one mask and one noise side by side.
+_TEXT = """Opens a web page on this machine: paint a heart, or move the modes of a shape model, and see the frame
+that an adapter draws of it; with several adapters, their frames of one mask and one noise side by side.
 
 Without any option the adapter that 'make fit' leaves draws, or, where there is none yet, the shipped base through
 MaskR2 alone. The page needs no network, asks for nothing from it, and only this machine sees it."""
@@ -19,8 +19,6 @@ _EXAMPLE = """example:
       --trained-on data/phantom/adaptation.h5
 
 Frames that are saved go to an echo store that every other command reads (--out)."""
-
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def main(words: list[str]) -> None:
@@ -42,11 +40,13 @@ def main(words: list[str]) -> None:
         out=options.out or WORK / "saved.h5",
         command=shlex.join(["python", "-m", "tte_tee", "studio", *words]),
     )
-    from tte_tee.studio.serve import serve
+    from tte_tee.studio.serve import LOOPBACK, service
 
-    if options.host not in LOOPBACK:
-        print(f"studio: --host {options.host}: whoever reaches this machine can use the page; it asks for no password")
-    serve(studio, options.host, options.port)
+    with service(studio, options.host, options.port) as page:
+        if page.host not in LOOPBACK:
+            print(f"--host {options.host}: whoever reaches this machine can use the page; it asks for no password")
+        print(f"open {page.url} in a browser; Ctrl-C ends it", flush=True)
+        page.run()
 
 
 def _parser() -> argparse.ArgumentParser:

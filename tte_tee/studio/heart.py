@@ -134,8 +134,12 @@ def edited(heart: Heart, mask: np.ndarray, sector: np.ndarray, view: str) -> Hea
     """
     if view not in DRAWN_VIEWS:
         raise UserError(f"view '{view}': the generator knows {', '.join(DRAWN_VIEWS)}")
-    names, now, before = ("mask", "sector", "view"), (mask, sector, view), (heart.mask, heart.sector, heart.info.view)
-    changed = [name for name, new, old in zip(names, now, before, strict=True) if not np.array_equal(new, old)]
+    same = {
+        "mask": np.array_equal(mask, heart.mask),
+        "sector": np.array_equal(sector, heart.sector),
+        "view": view == heart.info.view,
+    }
+    changed = [name for name, equal in same.items() if not equal]
     if not changed and heart.info.patient != _BY_HAND:
         return heart
     mask = mask * sector

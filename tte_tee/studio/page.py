@@ -1,13 +1,15 @@
 """The page itself: Gradio's controls, and what they call. Whatever is computed stands in the other files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
+from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.studio.desk import (
     GUIDANCE,
@@ -29,10 +31,11 @@ from tte_tee.studio.uploads import open_store
 
 LOOKS: dict[str, Any] = {
     "theme": gr.themes.Default(primary_hue="teal", font=["system-ui", "sans-serif"], font_mono=["monospace"]),
-    "css": "footer { display: none !important } .gradio-container { max-width: 1240px !important }",
+    "css": "footer, .icon-button-wrapper { display: none !important }"
+    ".gradio-container { max-width: 1240px !important }",
 }
 _SESSION = 3600  # seconds after which a session's pictures are removed
-Update = dict[str, Any]
+_SILENT: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
 
 def build(studio: Studio) -> gr.Blocks:
@@ -95,12 +98,12 @@ class _Page:
             with gr.Tab("Store"):
                 with gr.Row():
                     self.store = gr.Dropdown(stores, value=stores[0] if stores else None, label="Store")
-                    self.number = gr.Number(0, precision=0, minimum=0, label="Mask", min_width=90)
+                    self.number = gr.Number(0, precision=0, minimum=0, label=self._numbers(stores[:1]), min_width=90)
                 self.take = gr.Button("Begin with this mask")
-                self.store_file = gr.File(label="Another echo store (.h5)", file_types=[".h5"], height=110)
+                self.store_file = gr.UploadButton("Upload another echo store (.h5)", file_types=[".h5"])
             with gr.Tab("Picture"):
                 gr.Markdown("A PNG in the structures' colours, or with ids as grey values. " + _BY_HAND)
-                self.picture = gr.File(label="Mask (PNG)", file_types=[".png"], height=110)
+                self.picture = gr.UploadButton("Upload a mask (.png)", file_types=[".png"])
                 self.blank = gr.Button("Begin with a blank mask")
 
     def _frames(self) -> None:
@@ -119,7 +122,9 @@ class _Page:
         with gr.Group():
             self.names = gr.CheckboxGroup(names, value=names, label="Adapters", visible=len(names) > 1)
             with gr.Row():
-                self.view = gr.Dropdown(DRAWN_VIEWS, value=first.info.view, label="View told", min_width=120)
+                self.view = gr.Dropdown(
+                    DRAWN_VIEWS, value=first.info.view, label="View told to the adapter", min_width=120
+                )
                 self.opening = gr.Slider(40, 160, 100, step=5, label="Sector, % of its opening", buttons=[])
             with gr.Row():
                 self.steps = gr.Slider(1, MOST_STEPS, STEPS, step=1, label="Steps", buttons=[], min_width=140)
@@ -140,72 +145,62 @@ class _Page:
         self.saved = gr.Markdown(f"Goes to `{path}`.", elem_id="saved")
 
     def _wire(self) -> None:
-        begun: list[Any] = [self.heart, self.canvas, self.view, self.opening]
-        drawing = {
+        draw = self._drawing()
+        for start in self._starts():
+            start.then(**draw)
+        self.noise.click(lambda: int(np.random.default_rng().integers(SEEDS)), None, self.seed, **_SILENT).then(**draw)
+        asks = [self.blocks.load, self.canvas.input, self.view.input, self.names.input, self.outlined.input]
+        asks += [self.opening.release, self.steps.release, self.guidance.release, self.seed.input, self.again.click]
+        gr.on(asks, trigger_mode="always_last", **draw)
+        self.store.change(
+            lambda name, more: gr.update(value=0, label=self._numbers([name], more)),
+            [self.store, self.stores],
+            self.number,
+            **_SILENT,
+        )
+        self.store_file.upload(
+            told(self._open_store), [self.store_file, self.stores], [self.stores, self.store], **_SILENT
+        )
+        self.save.click(told(self._save), self.drawings, [self.saved, self.download], api_visibility="private")
+
+    def _drawing(self) -> dict[str, Any]:
+        """What every event that draws calls; one at a time, since they share the networks."""
+        settings = [self.names, self.steps, self.guidance, self.seed, self.outlined]
+        return {
             "fn": told(self._draw),
-            "inputs": [
-                self.heart,
-                self.canvas,
-                self.view,
-                self.opening,
-                self.names,
-                self.steps,
-                self.guidance,
-                self.seed,
-                self.outlined,
+            "inputs": [self.heart, self.canvas, self.view, self.opening, *settings],
+            "outputs": [
+                *(self.drawings, self.canvas, self.remark),
+                *self.columns,
+                *self.frames,
+                *self.texts,
+                *self.neighbours,
             ],
-            "outputs": [self.drawings, self.canvas, self.remark, *self.columns, *self.frames, *self.texts]
-            + self.neighbours,
             "concurrency_limit": 1,
             "concurrency_id": "draw",
             "show_progress": "minimal",
             "show_progress_on": self.frames,
             "api_visibility": "private",
         }
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        moved = gr.on(
-            [self.shape_view.input, *(mode.release for mode in self.modes)],
-            told(self._from_modes),
-            [self.shape_view, *self.modes],
-            begun,
-            trigger_mode="always_last",
-            **quiet,
-        )
-        starts = [
-            moved,
-            self.mean.click(lambda: [0.0] * len(self.modes), None, self.modes, **quiet).then(
-                told(self._from_modes), [self.shape_view, *self.modes], begun, **quiet
-            ),
-            self.random.click(self._at_random, None, self.modes, **quiet).then(
-                told(self._from_modes), [self.shape_view, *self.modes], begun, **quiet
-            ),
-            self.take.click(told(self._from_store), [self.store, self.number, self.stores], begun, **quiet),
-            self.picture.upload(told(self._from_picture), [self.picture, self.heart], begun, **quiet),
-            self.blank.click(told(self._from_blank), self.heart, begun, **quiet),
+
+    def _starts(self) -> list[Any]:
+        """Events after which another heart stands on the page."""
+        begun = [self.heart, self.canvas, self.view, self.opening]
+        modes: dict[str, Any] = {
+            "fn": told(self._from_modes),
+            "inputs": [self.shape_view, *self.modes],
+            "outputs": begun,
+            **_SILENT,
+        }
+        moved = [self.shape_view.input, *(mode.release for mode in self.modes)]
+        return [
+            gr.on(moved, trigger_mode="always_last", **modes),
+            self.mean.click(lambda: [0.0] * len(self.modes), None, self.modes, **_SILENT).then(**modes),
+            self.random.click(self._at_random, None, self.modes, **_SILENT).then(**modes),
+            self.take.click(told(self._from_store), [self.store, self.number, self.stores], begun, **_SILENT),
+            self.picture.upload(told(self._from_picture), [self.picture, self.heart], begun, **_SILENT),
+            self.blank.click(told(self._from_blank), self.heart, begun, **_SILENT),
         ]
-        self.store_file.upload(
-            told(self._open_store), [self.store_file, self.stores], [self.stores, self.store, self.number], **quiet
-        )
-        self.noise.click(lambda: int(np.random.default_rng().integers(SEEDS)), None, self.seed, **quiet).then(**drawing)
-        for start in starts:
-            start.then(**drawing)
-        gr.on(
-            [
-                self.blocks.load,
-                self.canvas.input,
-                self.view.input,
-                self.opening.release,
-                self.names.input,
-                self.steps.release,
-                self.guidance.release,
-                self.seed.submit,
-                self.outlined.input,
-                self.again.click,
-            ],
-            trigger_mode="always_last",
-            **drawing,
-        )
-        self.save.click(told(self._save), self.drawings, [self.saved, self.download], api_visibility="private")
 
     def _draw(self, heart: Heart, canvas: Any, view: str, percent: float, *values: Any) -> list[Any]:
         names, steps, guidance, seed, outlined = values
@@ -247,10 +242,14 @@ class _Page:
 
     def _open_store(self, path: str, more: dict[str, Any]) -> list[Any]:
         store = open_store(Path(path), self.studio.image_size, self.studio.label_space)
-        name, count = f"{store.path.name} (uploaded)", len(frames_with_masks(store))
+        name = f"{store.path.name} (uploaded)"
         known = {**more, name: store}
-        choices = [*self.studio.stores, *known]
-        return [known, gr.update(choices=choices, value=name), gr.update(value=0, label=f"Mask, 0 to {count - 1}")]
+        return [known, gr.update(choices=[*self.studio.stores, *known], value=name)]
+
+    def _numbers(self, names: list[str], more: Mapping[str, EchoStore] = MappingProxyType({})) -> str:
+        """What the masks of a store are numbered."""
+        counts = [len(frames_with_masks({**self.studio.stores, **more}[name])) for name in names]
+        return f"Mask, 0 to {counts[0] - 1}" if counts else "Mask"
 
     def _save(self, drawings: dict[str, Any]) -> list[Any]:
         count = self.studio.album.add(list(drawings.values()))
