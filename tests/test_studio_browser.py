@@ -46,10 +46,16 @@ def canvas(window: Browser) -> np.ndarray:
     return np.array(values, np.uint8).reshape(SIZE, SIZE, 4)[..., :3]
 
 
-def press(window: Browser, text: str) -> None:
-    """Presses the button with that text."""
-    script = "[...document.querySelectorAll('button')].find(b => b.innerText.trim() === arguments[0]).click()"
-    window.run(script, text)
+def press(window: Browser, text: str, kind: str = "button") -> None:
+    """Presses the button, or that of a kind, with that text."""
+    script = "[...document.querySelectorAll(arguments[1])].find(b => b.innerText.trim() === arguments[0]).click()"
+    window.run(script, text, kind)
+
+
+def turn_to(window: Browser, tab: str, shows: str) -> None:
+    """Turns to a tab, and waits for a text that stands on it."""
+    press(window, tab, "button[role=tab]")
+    window.wait(lambda: window.run("return document.body.innerText.includes(arguments[0])", shows), tab)
 
 
 def test_a_stroke_becomes_a_frame_and_nothing_leaves_the_machine(url: str, studio: Studio, tmp_path: Path) -> None:
@@ -87,12 +93,10 @@ def test_sliders_stores_and_files_change_the_mask(url: str, tmp_path: Path) -> N
         press(window, "Random heart")
         shown = frame(window, other_than=shown)
         assert (canvas(window) != before).any()
-        press(window, "Store")
-        window.wait(lambda: window.run("return document.body.innerText.includes('Begin with this mask')"), "tab")
+        turn_to(window, "Store", "Begin with this mask")
         press(window, "Begin with this mask")
         shown = frame(window, other_than=shown)
-        press(window, "Picture")
-        window.wait(lambda: window.run("return document.body.innerText.includes('blank mask')"), "tab")
+        turn_to(window, "Picture", "Begin with a blank mask")
         window.give_file("input[type=file][accept*='png']", bad)
         window.wait(lambda: window.run("return document.body.innerText.includes('bad.png: is no PNG')"), "a refusal")
         assert window.run(FRAME % 0) == shown
@@ -102,6 +106,20 @@ def test_sliders_stores_and_files_change_the_mask(url: str, tmp_path: Path) -> N
         assert tuple(inside) == (72, 180, 97)
         assert not window.errors()
         assert not window.requests_elsewhere()
+
+
+def test_what_is_painted_while_a_frame_is_drawn_stays(url: str, tmp_path: Path) -> None:
+    with browser(tmp_path / "profile") as window:
+        window.open(url)
+        shown = frame(window)
+        left, top, width, height = window.box("#painter canvas")
+        for row in (0.4, 0.6, 0.8):  # none of them waits for the frame of the one before
+            window.press([(left + width * 0.45, top + height * row), (left + width * 0.55, top + height * row)])
+        last = canvas(window)
+        shown = frame(window, other_than=shown)
+        press(window, "Other noise")
+        frame(window, other_than=shown)
+        assert np.array_equal(canvas(window), last)
 
 
 def test_nothing_is_cut_off_on_a_phone(url: str, tmp_path: Path) -> None:

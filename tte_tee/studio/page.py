@@ -24,7 +24,8 @@ from tte_tee.studio.desk import (
     show,
 )
 from tte_tee.studio.draw import MOST_STEPS, STEPS
-from tte_tee.studio.heart import DRAWN_VIEWS, REACH, SLIDERS, Heart, frames_with_masks, of_modes
+from tte_tee.studio.heart import DRAWN_VIEWS, REACH, SLIDERS, Heart, frames_with_masks, of_modes, opened
+from tte_tee.studio.labels import to_text
 from tte_tee.studio.painter import labels_of, painted, painter
 from tte_tee.studio.start import Studio
 from tte_tee.studio.uploads import open_store
@@ -150,8 +151,8 @@ class _Page:
             start.then(**draw)
         self.noise.click(lambda: int(np.random.default_rng().integers(SEEDS)), None, self.seed, **_SILENT).then(**draw)
         asks = [self.blocks.load, self.canvas.input, self.view.input, self.names.input, self.outlined.input]
-        asks += [self.opening.release, self.steps.release, self.guidance.release, self.seed.input, self.again.click]
-        gr.on(asks, trigger_mode="always_last", **draw)
+        asks += [self.steps.release, self.guidance.release, self.seed.input, self.again.click]
+        gr.on(asks, **draw)
         self.store.change(
             lambda name, more: gr.update(value=0, label=self._numbers([name], more)),
             [self.store, self.stores],
@@ -170,12 +171,13 @@ class _Page:
             "fn": told(self._draw),
             "inputs": [self.heart, self.canvas, self.view, self.opening, *settings],
             "outputs": [
-                *(self.drawings, self.canvas, self.remark),
+                *(self.drawings, self.remark),
                 *self.columns,
                 *self.frames,
                 *self.texts,
                 *self.neighbours,
             ],
+            "trigger_mode": "always_last",  # what is asked for while a frame is drawn is drawn after it
             "concurrency_limit": 1,
             "concurrency_id": "draw",
             "show_progress": "minimal",
@@ -184,7 +186,7 @@ class _Page:
         }
 
     def _starts(self) -> list[Any]:
-        """Events after which another heart stands on the page."""
+        """Events after which another heart, or another sector, stands on the page."""
         begun = [self.heart, self.canvas, self.view, self.opening]
         modes: dict[str, Any] = {
             "fn": told(self._from_modes),
@@ -200,6 +202,9 @@ class _Page:
             self.take.click(told(self._from_store), [self.store, self.number, self.stores], begun, **_SILENT),
             self.picture.upload(told(self._from_picture), [self.picture, self.heart], begun, **_SILENT),
             self.blank.click(told(self._from_blank), self.heart, begun, **_SILENT),
+            self.opening.release(
+                told(self._open_sector), [self.heart, self.canvas, self.opening], self.canvas, **_SILENT
+            ),
         ]
 
     def _draw(self, heart: Heart, canvas: Any, view: str, percent: float, *values: Any) -> list[Any]:
@@ -209,10 +214,8 @@ class _Page:
         shown = show(self.studio, now, settings)
         rows = [shown.get(artist.name) for artist in self.studio.artists]
         drawings = {name: each.drawing for name, each in shown.items()}
-        labels = labels_of(canvas)
-        return [
+        return [  # not the canvas: it may have been painted on meanwhile
             drawings,
-            {"labels": labels, "sector": painted(now.mask, now.sector)["sector"]},
             remark(self.studio, now),
             *(gr.update(visible=row is not None) for row in rows),
             *(row.picture if row else None for row in rows),
@@ -239,6 +242,9 @@ class _Page:
 
     def _from_blank(self, heart: Heart) -> list[Any]:
         return self._begun(empty_heart(heart))
+
+    def _open_sector(self, heart: Heart, canvas: Any, percent: float) -> dict[str, Any]:
+        return {"labels": labels_of(canvas), "sector": to_text(opened(heart, percent))}
 
     def _open_store(self, path: str, more: dict[str, Any]) -> list[Any]:
         store = open_store(Path(path), self.studio.image_size, self.studio.label_space)
