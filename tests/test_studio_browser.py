@@ -90,7 +90,7 @@ def test_sliders_stores_and_files_change_the_mask(url: str, tmp_path: Path) -> N
     with browser(tmp_path / "profile") as window:
         window.open(url)
         shown, before = frame(window), canvas(window)
-        press(window, "Random heart")
+        press(window, "Random")
         shown = frame(window, other_than=shown)
         assert (canvas(window) != before).any()
         turn_to(window, "Store", "Begin with this mask")

@@ -94,8 +94,8 @@ class _Page:
                     for number in range(most)
                 ]
                 with gr.Row():
-                    self.mean = gr.Button("Mean heart", min_width=120)
-                    self.random = gr.Button("Random heart", min_width=120)
+                    self.mean = gr.Button("Mean", min_width=100)
+                    self.random = gr.Button("Random", min_width=100)
             with gr.Tab("Store"):
                 with gr.Row():
                     self.store = gr.Dropdown(stores, value=stores[0] if stores else None, label="Store")
