@@ -26,7 +26,7 @@ comma := ,
 space := $(empty) $(empty)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 
-.PHONY: help setup fit phantom ablation-grid grid-plan grid-status grid-report tensorboard test test-slow test-all lint bench faults docs format types check constraints clean
+.PHONY: help setup fit demo phantom ablation-grid grid-plan grid-status grid-report tensorboard test test-slow test-all lint bench faults docs format types check constraints clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET'
@@ -45,6 +45,9 @@ $(READY): pyproject.toml constraints.txt
 
 fit: $(READY) ## train: make fit [CONFIG=lightning_configs/NAME.yaml] [ARGS='--trainer.max_steps 10']
 	$(BIN)/python -m tte_tee fit --config $(CONFIG) $(ARGS)
+
+demo: $(READY) ## open a page on which masks are painted and their frames seen: make demo [ARGS='--adapter DIR']
+	$(BIN)/python -m tte_tee studio $(ARGS)
 
 phantom: $(addprefix data/phantom/,base.h5 adaptation.h5 pool.h5 test.h5 all_real.h5 others.h5) ## make the phantom's cohorts, but the confirmatory one, in data/phantom
 

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -13,6 +13,9 @@ from folders import write_frame
 
 from tte_tee.anatomy import CAMUS, TEE, LabelSpace
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
+
+if TYPE_CHECKING:
+    from tte_tee.studio.start import Studio
 
 SIZE = 16
 VIEWS = {"camus": ("A4C", "A2C"), "tee": ("ME4C", "ME2C")}
@@ -226,6 +229,14 @@ def fit(tee_store: Path) -> Train:
 def lora_run(adapt: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a finished LoRA run of three steps."""
     return adapt(tmp_path_factory.mktemp("lora"))
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> "Studio":
+    """A page's adapters, segmenter, shape model and stores, all of them tiny."""
+    from studios import make_studio
+
+    return make_studio(tmp_path_factory.mktemp("studio"))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 
 import tte_tee
 
-ROOMS = ("cli", "report", "tasks", "synthesis", "metrics", "models", "data", "anatomy")
+ROOMS = ("cli", "report", "studio", "tasks", "synthesis", "metrics", "models", "data", "anatomy")
 PACKAGE = Path(tte_tee.__file__).parent
 
 

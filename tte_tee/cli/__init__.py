@@ -46,6 +46,7 @@ training (Lightning: every key of the config is also an option)
 generation
   synthesize      draw labelled frames for any store of masks with an adapter
   filter          leave out synthetic frames that do not show their masks, or that copy
+  studio          paint masks on a local page and see their synthetic frames
 
 evidence
   segment             find structures in pictures, DICOM files or stores
@@ -78,6 +79,7 @@ COMMANDS = {
     "segment": "segment:main",
     "synthesize": "synthesize:main",
     "filter": "filter:main",
+    "studio": "studio:main",
     "report": "report:main",
     "export": "export:main",
 }

@@ -9,7 +9,7 @@ import numpy as np
 from tte_tee.anatomy import STRUCTURES, LabelSpace
 from tte_tee.files import write_whole
 
-_OUTSIDE, _INSIDE = (0, 0, 0), (38, 38, 46)
+OUTSIDE, INSIDE = (0, 0, 0), (38, 38, 46)
 _RIM = (225, 225, 225)
 _FONT = 0.42
 
@@ -25,9 +25,9 @@ def colour_mask(mask: np.ndarray, sector: np.ndarray, label_space: LabelSpace) -
     Returns:
         uint8 ``[H, W, 3]``.
     """
-    palette = np.array([_INSIDE, *(STRUCTURES[s].colour for s in label_space.structures)], np.uint8)
+    palette = np.array([INSIDE, *(STRUCTURES[s].colour for s in label_space.structures)], np.uint8)
     picture = palette[mask]
-    picture[(mask == 0) & (sector == 0)] = _OUTSIDE
+    picture[(mask == 0) & (sector == 0)] = OUTSIDE
     return picture
 
 
@@ -113,7 +113,7 @@ def legend(label_space: LabelSpace, title: str, width: int, *, outlined: bool = 
 
     The sector is ``outlined``, as :func:`overlay` does it, or a dark shape, as in :func:`colour_mask`.
     """
-    sector = ("edge of the sector", _RIM, 1) if outlined else ("sector", _INSIDE, -1)
+    sector = ("edge of the sector", _RIM, 1) if outlined else ("sector", INSIDE, -1)
     entries = [*((s, STRUCTURES[s].colour, -1) for s in label_space.structures), sector]
     places, left, top = [], 4, 24
     for name, *_ in entries:

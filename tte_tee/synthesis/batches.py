@@ -114,7 +114,7 @@ def _draw_batch(drawing: Drawing, batch: Batch, path: Path) -> None:
     loaded, dataset = _opened(drawing, device)
     keys = dataset.store.table["key"]
     try:
-        with _repeatable(drawing.threads):
+        with repeatable(drawing.threads):
             frames = draw_frames(
                 loaded.denoiser,
                 loaded.schedule,
@@ -144,7 +144,7 @@ def _opened(drawing: Drawing, device: str) -> tuple[Adapter, FrameDataset]:
 
 
 @contextmanager
-def _repeatable(threads: int) -> Iterator[None]:
+def repeatable(threads: int) -> Iterator[None]:
     """So many CPU threads, and single precision in earnest: cuDNN would round convolutions to TF32."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -162,13 +162,25 @@ def generated_info(mask: FrameInfo, seed: int, sample: int) -> FrameInfo:
     )
 
 
-def _record(loaded: Adapter, store: EchoStore, indices: np.ndarray, sampling: Sampling) -> dict[str, Any]:
-    """Provenance: what drew, for which masks, and who is known to it."""
+def drawn_by(loaded: Adapter, sampling: Sampling) -> dict[str, Any]:
+    """Provenance of frames: what drew them, and how."""
     return {
         **provenance(),
         "sampling": asdict(sampling),
         "adapter": {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": loaded.record["method"]},
         "trained_on": loaded.record.get("data"),
+    }
+
+
+def known_to(learnt: Collection[str], shown: Collection[str]) -> dict[str, list[str]]:
+    """Provenance of frames: from whom something was learnt, and who lent a mask beside."""
+    return {SEEN: sorted({*learnt, *shown}), MASK_SEEN: sorted({*shown} - {*learnt})}
+
+
+def _record(loaded: Adapter, store: EchoStore, indices: np.ndarray, sampling: Sampling) -> dict[str, Any]:
+    """Provenance: what drew, for which masks, and who is known to it."""
+    return {
+        **drawn_by(loaded, sampling),
         **_seen(store, indices, seen_in(loaded.record)),
         BASE_SEEN: sorted(seen_in(loaded.record, BASE_SEEN)),
         "masks": {"store": store.path.name, "hash": store.content_hash},
@@ -177,8 +189,7 @@ def _record(loaded: Adapter, store: EchoStore, indices: np.ndarray, sampling: Sa
 
 def _seen(store: EchoStore, indices: Sequence[int] | np.ndarray, known: Collection[str]) -> dict[str, list[str]]:
     """Everybody who went into adapter and base (``known``) and masks, and those whose masks are all that did."""
-    learnt, shown = {*known, *seen_in(store.provenance)}, patients_of_masks(store, indices)
-    return {SEEN: sorted(learnt | shown), MASK_SEEN: sorted(shown - learnt)}
+    return known_to({*known, *seen_in(store.provenance)}, patients_of_masks(store, indices))
 
 
 def _writer(out: str | Path, store: EchoStore, command: str, record: dict[str, Any]) -> StoreWriter:

@@ -93,7 +93,7 @@ def open_sector(frame: MaskFrame, degrees: float) -> MaskFrame:
     """
     shape = _shape(frame)
     stretch = _stretch(frame, shape)
-    left, right = (np.arctan(np.tan(angle) / stretch) for angle in (shape.left, shape.right))
+    left, right = _edges(frame)
     half = np.deg2rad(degrees) / 2
     edges = ((left + right) / 2 - half, (left + right) / 2 + half)
     drawn = replace(
@@ -101,6 +101,12 @@ def open_sector(frame: MaskFrame, degrees: float) -> MaskFrame:
     ).draw(frame.sector.shape)
     sector = frame.sector & drawn if 2 * half < right - left else frame.sector | drawn
     return replace(frame, mask=frame.mask * sector, sector=sector)
+
+
+def opening(frame: MaskFrame) -> float:
+    """The opening angle of the sector in the body, degrees."""
+    left, right = _edges(frame)
+    return float(np.rad2deg(right - left))
 
 
 def set_depth(frame: MaskFrame, percent: float) -> MaskFrame:
@@ -154,6 +160,13 @@ def _fitted(pixels: bytes, shape: tuple[int, int]) -> SectorShape:
 def _stretch(frame: MaskFrame, shape: SectorShape) -> float:
     """Columns per row of an equal distance in the body."""
     return frame.spacing[0] / frame.spacing[1] if frame.spacing else shape.stretch
+
+
+def _edges(frame: MaskFrame) -> tuple[float, float]:
+    """Angles of the two edges in the body, radians from straight down."""
+    shape = _shape(frame)
+    stretch = _stretch(frame, shape)
+    return float(np.arctan(np.tan(shape.left) / stretch)), float(np.arctan(np.tan(shape.right) / stretch))
 
 
 def _in_picture(angle: float, stretch: float) -> float:

@@ -19,9 +19,11 @@ from tte_tee.tasks.copies.scores import (
     Frames,
     Thresholds,
     coincidence,
+    coincidence_within,
     copy_rates,
     read_frames,
     score_copies,
+    to_frames,
     with_verdicts,
 )
 from tte_tee.tasks.copies.stores import AuditedStores
@@ -36,8 +38,10 @@ __all__ = [
     "Thresholds",
     "audit",
     "coincidence",
+    "coincidence_within",
     "copy_rates",
     "read_frames",
     "score_copies",
+    "to_frames",
     "with_verdicts",
 ]

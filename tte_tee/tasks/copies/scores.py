@@ -52,6 +52,13 @@ def read_frames(store: EchoStore, indices: np.ndarray, extractor: Extractor | No
     """Some frames of a store, ready to be compared."""
     table = store.table.iloc[indices].reset_index(drop=True)
     images, masks, sectors = map(np.stack, zip(*(store.frame(int(index)) for index in indices), strict=True))
+    return to_frames(table, images, masks, sectors, extractor)
+
+
+def to_frames(
+    table: pd.DataFrame, images: np.ndarray, masks: np.ndarray, sectors: np.ndarray, extractor: Extractor | None = None
+) -> Frames:
+    """Pixels uint8 ``[N, H, W]`` and the rows of a store's table that go with them, ready to be compared."""
     images = images * sectors
     whole, texture = (
         stacked(map(frame_pattern, images, sectors)),
