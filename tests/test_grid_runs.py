@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import slurm
 import yaml
@@ -99,15 +100,50 @@ def test_killed_rerun_changed_and_failed(tmp_path: Path) -> None:
     assert "--patients 99: only 6 are there" in out
 
 
-def test_the_smoke_grid_runs_every_rule(tmp_path: Path) -> None:
-    work, results = tmp_path / "work", tmp_path / "results"
-    status, out = run(*words("run", ROOT / "experiments/grid.yaml", work, results))
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
+    """Results of the smoke grid, and the seconds that it took."""
+    folder, clock = tmp_path_factory.mktemp("undisturbed"), time.monotonic()
+    status, out = run(*words("run", ROOT / "experiments/grid.yaml", folder / "work", folder / "results"))
     assert not status, out
+    return folder / "results", time.monotonic() - clock
+
+
+def report(results: Path, out: Path) -> str:
+    """The numbers of a report."""
+    status, said = run(sys.executable, "-m", "tte_tee", "report", str(results), "--out", str(out / "report.html"))
+    assert not status, said
+    return (out / "report.csv").read_text()
+
+
+def test_killed_at_ten_random_points_it_ends_with_the_same_report(
+    undisturbed: tuple[Path, float], tmp_path: Path
+) -> None:
+    results, seconds = undisturbed
+    asked = words("run", ROOT / "experiments/grid.yaml", tmp_path / "work", tmp_path / "results")
+    delays = np.random.default_rng(0).uniform(0.02, 0.3, 10) * seconds
+    for delay in delays:
+        killed = start(*asked)
+        time.sleep(delay)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate()
+    status, out = run(*asked)
+    assert not status, out
+    measured = ("segmentation", "validation", "mask_fidelity", "fidelity", "copies", "patients")
+    first, second = cells(results), cells(tmp_path / "results")
+    assert first.keys() == second.keys()
+    for name, cell in first.items():
+        assert {key: second[name][key] for key in measured} == {key: cell[key] for key in measured}, name
+    assert report(tmp_path / "results", tmp_path) == report(results, tmp_path / "of_the_other")
+
+
+def test_the_smoke_grid_runs_every_rule(undisturbed: tuple[Path, float]) -> None:
+    results, _ = undisturbed
     made = cells(results)
     assert len(made) == 8
     for cell in made.values():
         assert cell["segmentation"]["patients"] and cell["tested_on"] == "test"
-        assert str(tmp_path) not in json.dumps(cell)
+        assert str(results.parent) not in json.dumps(cell)
         assert (cell["adapter"] is None) == cell["arm"].startswith("seg_")
     drawn = made["lora_mlp-ssm-1to1_seed0"]
     assert drawn["adapter"]["trained"] > 0 and drawn["synthesis"]["masks"] == "ssm"
