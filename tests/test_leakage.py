@@ -53,7 +53,7 @@ def test_learning_is_seeing_train_and_val_patients_and_the_past(tee_store: Path,
 
 
 def test_a_leak_is_named() -> None:
-    with pytest.raises(UserError, match=r"f\.h5: patient b, c, d and others went into the adapter"):
+    with pytest.raises(UserError, match=r"f\.h5: patient b, c, d and more went into the adapter"):
         refuse_seen("abcde", {"b", "c", "d", "e"}, "f.h5", "the adapter")
     refuse_seen("ab", {"c"}, "f.h5", "the adapter")
 
