@@ -446,7 +446,7 @@ def foreign_checkpoint(folder: Path, tte: Path) -> list[str]:
         (["--data.store=nowhere.h5"], "nowhere.h5: no such echo store"),
         (["--model.base=nowhere"], "nowhere: no base folder"),
         (["--model.scope=[mlp]"], "mlp is no group of layers"),
-        (["--model.scope=[]"], "nothing is no group of layers"),
+        (["--model.scope=[]"], "is empty, so nothing would be trained"),
         (["--model.method=full"], "uses no scope"),
         (["--model.rank=0"], "a rank is 1 or more"),
         (["--model.maskr2.background=[LV_epi]"], "LV_epi is no label of the masks"),

@@ -80,10 +80,10 @@ def check_scope(scope: Sequence[str]) -> None:
         UserError: naming the group and the known ones.
     """
     unknown = [group for group in scope if group not in GROUPS]
-    if unknown or not scope:
-        raise UserError(
-            f"model.scope: {', '.join(unknown) or 'nothing'} is no group of layers; known: {', '.join(GROUPS)}"
-        )
+    if not scope:
+        raise UserError(f"model.scope: is empty, so nothing would be trained; name groups of {', '.join(GROUPS)}")
+    if unknown:
+        raise UserError(f"model.scope: {', '.join(unknown)} is no group of layers; known: {', '.join(GROUPS)}")
     if len(set(scope)) != len(scope):
         raise UserError(f"model.scope: {', '.join(scope)}; name each group once")
 
