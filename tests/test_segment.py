@@ -8,20 +8,11 @@ import numpy as np
 import pytest
 from conftest import Train, generated
 from dicoms import make, save
+from test_segmenter import said
 
 from tte_tee.cli import main
 from tte_tee.data.leakage import seen_in
 from tte_tee.data.store import EchoStore
-
-
-def said(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """The one line that a mistake gives."""
-    with pytest.raises(SystemExit) as stop:
-        main(list(words))
-    assert stop.value.code == 2
-    line = capsys.readouterr().err.strip()
-    assert "\n" not in line
-    return line
 
 
 def test_segment_pictures_and_stores(seg_run: Path, tee_store: Path, tmp_path: Path) -> None:
