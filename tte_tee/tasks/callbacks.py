@@ -142,8 +142,7 @@ class Previews(Callback):
         with trainer.precision_plugin.forward_context():
             preview = pl_module.preview(on_device)
         sheet = contact_sheet(preview.rows, preview.titles)
-        outlined = preview.titles[0] == "frame"
-        picture = np.vstack([sheet, legend(pl_module.target, "", sheet.shape[1], outlined=outlined)])
+        picture = np.vstack([sheet, legend(pl_module.target, "", sheet.shape[1], outlined=preview.outlined)])
         write_png(Path(log_dir) / "previews" / f"step_{trainer.global_step:06d}.png", picture)
         if isinstance(trainer.logger, TensorBoardLogger):
             trainer.logger.experiment.add_image("previews", picture, trainer.global_step, dataformats="HWC")

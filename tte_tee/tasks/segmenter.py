@@ -195,7 +195,7 @@ class HeartSegmenter(Task):
             [overlay(i, mask, s, self.target, _PREVIEW_SIDE) for mask in masks]
             for i, s, *masks in zip(image, sector, none, truth, found, strict=True)
         ]
-        return Preview(rows, ("frame", "truth", "found"))
+        return Preview(rows, ("frame", "truth", "found"), outlined=True)
 
     def seen(self) -> set[str]:
         """Every patient who went into this segmenter."""

@@ -25,10 +25,11 @@ _CALMER = "try a smaller --model.learning_rate, --trainer.gradient_clip_val 1, o
 
 @dataclass(frozen=True)
 class Preview:
-    """Rows of pictures, uint8 ``[H, W, 3]`` each, under column titles."""
+    """Rows of pictures, uint8 ``[H, W, 3]`` each, under column titles; ``outlined`` sectors are an edge, not a shape."""
 
     rows: list[list[np.ndarray]]
     titles: tuple[str, ...]
+    outlined: bool = False
 
 
 def gathered(trainer: L.Trainer, found: Mapping[int, Found]) -> dict[int, Found]:
