@@ -25,7 +25,7 @@ _CALMER = "try a smaller --model.learning_rate, --trainer.gradient_clip_val 1, o
 
 @dataclass(frozen=True)
 class Preview:
-    """Rows of pictures, uint8 ``[H, W, 3]`` each, under column titles; ``outlined`` sectors are an edge, not a shape."""
+    """Rows of pictures, uint8 ``[H, W, 3]`` each, under column titles; ``outlined`` sectors are edges, not shapes."""
 
     rows: list[list[np.ndarray]]
     titles: tuple[str, ...]
