@@ -172,7 +172,8 @@ class TTEDiffusion(DiffusionTask):
         weight_decay: of AdamW.
         warmup_steps: linear warm-up before the cosine.
         mask_dropout: share of frames trained with the mask withheld.
-        min_snr_gamma: cap of the min-SNR weight; null weighs all time steps alike.
+        min_snr_gamma: cap of the min-SNR weight; null weighs all time steps alike, without which frames differ too
+            little in brightness.
         half: leave the base in half precision. Weights are rounded then, so whatever is adapted on it is
             adapted on the rounded ones.
         sampling: how previews and predictions are drawn.
@@ -189,7 +190,7 @@ class TTEDiffusion(DiffusionTask):
         weight_decay: float = 0.01,
         warmup_steps: int = 100,
         mask_dropout: float = 0.1,
-        min_snr_gamma: float | None = 5.0,
+        min_snr_gamma: float | None = None,
         half: bool = True,
         sampling: Sampling = Sampling(),
         seed: int = 0,
