@@ -45,4 +45,4 @@ for t in scheduler.timesteps:
     noisy = pixel_unshuffle(torch.cat([frame, condition], 1), shape["space_to_depth"])
     output = unet(noisy, t, encoder_hidden_states=tokens, class_labels=plane).sample
     frame = scheduler.step(pixel_shuffle(output, shape["space_to_depth"]), t, frame, generator=start).prev_sample
-pt_to_pil(frame)[0].save(out)
+pt_to_pil((frame + 1) * sector - 1)[0].save(out)

@@ -85,5 +85,5 @@ def _noise(shape: Mapping[str, Any]) -> str:
         "the BLAKE2b digest of 8 bytes of `sample/S/K#n`, and takes 20 steps of `DPMSolverMultistepScheduler` "
         "(`algorithm_type='sde-dpmsolver++'`, `solver_order=2`, `timestep_spacing='trailing'`) on `scheduler/`, whose "
         "`step` takes the noise from the same generator. Frames are in [-1, 1], clipped; grey is "
-        "`(frame + 1) * 127.5`, rounded."
+        "`(frame + 1) * 127.5` within the sector and 0 outside, rounded."
     )
