@@ -50,13 +50,15 @@ is, what it holds, how it was made, its splits and cohorts, the limits that the 
 and hash. The same store gives the same card."""
 
 _F = "F.h5"
+_Add = Callable[[str, Callable[..., None], str, str, str], argparse.ArgumentParser]
+"""Adds a command: its name, function, help, description and example."""
 
 
 def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
     """Adds the six commands to the subparsers of ``data``; each puts its function under ``curate``."""
 
     def add(name: str, run: Callable[..., None], short: str, long: str, example: str) -> argparse.ArgumentParser:
-        parser = commands.add_parser(
+        parser: argparse.ArgumentParser = commands.add_parser(
             name,
             help=short,
             description=long,
@@ -66,22 +68,34 @@ def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None
         parser.set_defaults(curate=run)
         return parser
 
-    def add_out(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("--out", type=Path, required=True, metavar="G.h5", help="store to write, or to replace")
+    for command in (_add_inspect, _add_verify, _add_merge, _add_split, _add_subset, _add_card):
+        command(add)
 
+
+def _add_out(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="G.h5", help="store to write, or to replace")
+
+
+def _add_inspect(add: _Add) -> None:
     inspect = add("inspect", _inspect, "show what a store holds", _INSPECT, "data/packed/tee.h5 --png tee.png")
     inspect.add_argument("store", type=Path, metavar=_F)
     inspect.add_argument("--png", type=Path, metavar="P.png", help="picture to write: frames and their masks")
     inspect.add_argument("--frames", type=positive, metavar="N", help=f"frames on the picture (default: {SHEET})")
 
+
+def _add_verify(add: _Add) -> None:
     verify = add("verify", _verify, "check hash and invariants", _VERIFY, "data/packed/*.h5")
     verify.add_argument("stores", type=Path, nargs="+", metavar=_F)
 
+
+def _add_merge(add: _Add) -> None:
     example = "data/packed/tte.h5 data/packed/phantom_tte.h5 --out both.h5"
     merge = add("merge", _merge, "put several stores into one", _MERGE, example)
     merge.add_argument("stores", type=Path, nargs="+", metavar=_F)
-    add_out(merge)
+    _add_out(merge)
 
+
+def _add_split(add: _Add) -> None:
     example = "data/packed/tee.h5 --val 0.2 --test 0.2 --seed 1 --out resplit.h5"
     split = add("split", _split, "split a store anew, by patient", _SPLIT, example)
     split.add_argument("store", type=Path, metavar=_F)
@@ -96,8 +110,10 @@ def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None
         help=f"what tells kinds of patients apart, of {', '.join(BY)} (default: cohort view phase)",
     )
     split.add_argument("--seed", type=int, default=0, metavar="S", help="decides who goes where (default: 0)")
-    add_out(split)
+    _add_out(split)
 
+
+def _add_subset(add: _Add) -> None:
     example = "data/packed/tee.h5 --split train --labelled --patients 5 --out five.h5"
     subset = add("subset", _subset, "keep some patients or frames", _SUBSET, example)
     subset.add_argument("store", type=Path, metavar=_F)
@@ -120,8 +136,10 @@ def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None
         help="cohort of all that comes out; nobody leaves a held-out cohort",
     )
     subset.add_argument("--seed", type=int, metavar="S", help="decides the choice (default: 0)")
-    add_out(subset)
+    _add_out(subset)
 
+
+def _add_card(add: _Add) -> None:
     card = add("card", _card, "write a datasheet", _CARD, "data/packed/tee.h5 --out tee.md")
     card.add_argument("store", type=Path, metavar=_F)
     card.add_argument("--out", type=Path, metavar="CARD.md", help="file to write (default: print it)")

@@ -94,19 +94,13 @@ def pack_folder(
     check_target(out)
     problems = Problems(skip=skip_bad)
     listing = _list(plan, root, problems)
-    patients = Counter(dict(sorted((clip.patient, clip.split) for clip in listing.clips)).values())
     if dry_run:
-        counts = [clip.frames for clip in listing.clips]
-        frames = None if None in counts else sum(count or 0 for count in counts)
-        return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, 0, problems.found)
+        return _expected(plan, listing, problems)
     asked = (plan.path.read_text(encoding="utf-8"), __version__, f"skip_bad={skip_bad}")
     beside = [plan.sector] if isinstance(plan.sector, str) else []
-    # Who packs patient by patient may name recipe and store after them.
-    names = ("RECIPE.yaml", "STORE.h5") if plan.importer.private else (plan.path.name, out.name)
-    command = f"python -m tte_tee data pack {names[0]} --root FOLDER --out {names[1]}"
     with (
         Parts(out, fingerprint(asked, root, listing.clips, beside), dropped_by=(UserError,)) as parts,
-        StoreWriter(out, plan.label_space, licence=plan.licence, command=command) as store,
+        StoreWriter(out, plan.label_space, licence=plan.licence, command=_command(plan, out)) as store,
     ):
         written = _write(store, _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress), problems)
         if not written.frames:
@@ -123,6 +117,21 @@ def pack_folder(
         problems.found,
         out,
     )
+
+
+def _expected(plan: Recipe, listing: Listing, problems: Problems) -> PackSummary:
+    """What a pack would leave, as far as the files' names and headers tell."""
+    patients = Counter(dict(sorted((clip.patient, clip.split) for clip in listing.clips)).values())
+    counts = [clip.frames for clip in listing.clips]
+    frames = None if None in counts else sum(count or 0 for count in counts)
+    return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, 0, problems.found)
+
+
+def _command(plan: Recipe, out: Path) -> str:
+    """The command line that a store records."""
+    # Who packs patient by patient may name recipe and store after them.
+    names = ("RECIPE.yaml", "STORE.h5") if plan.importer.private else (plan.path.name, out.name)
+    return f"python -m tte_tee data pack {names[0]} --root FOLDER --out {names[1]}"
 
 
 @dataclass

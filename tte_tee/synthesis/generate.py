@@ -1,7 +1,7 @@
 """``synthesize``: an adapter and a store of masks in, a store of labelled synthetic frames out."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -106,10 +106,7 @@ def synthesize(
             draw_batches(drawing, batches, parts, shard, processes or default_processes(device, threads, shard))
         if shard:
             return parts.folder
-        with _writer(out, store, command, record) as writer:
-            for (index, sample), frame in drawn_frames(parts, batches):
-                _, mask, sector = store.frame(index)
-                writer.append(frame, mask, sector, generated_info(store.info(index), sampling.seed, sample))
+        _write(out, store, drawn_frames(parts, batches), sampling, command, record)
     write_card(out)
     return out
 
@@ -137,10 +134,8 @@ def write_predictions(
         **_seen(store, list(frames), known[SEEN]),
         BASE_SEEN: sorted(known[BASE_SEEN]),
     }
-    with _writer(path, store, "python -m tte_tee predict", record) as writer:
-        for index in sorted(frames):
-            _, mask, sector = store.frame(index)
-            writer.append(frames[index], mask, sector, generated_info(store.info(index), sampling.seed, 0))
+    drawn = (((index, 0), frames[index]) for index in sorted(frames))
+    _write(path, store, drawn, sampling, "python -m tte_tee predict", record)
 
 
 def generated_info(mask: FrameInfo, seed: int, sample: int) -> FrameInfo:
@@ -192,9 +187,20 @@ def _seen(store: EchoStore, indices: Sequence[int] | np.ndarray, known: Collecti
     return known_to({*known, *seen_in(store.provenance)}, patients_of_masks(store, indices))
 
 
-def _writer(out: str | Path, store: EchoStore, command: str, record: dict[str, Any]) -> StoreWriter:
-    licence = f"synthetic; masks: {store.licence}"
-    return StoreWriter(out, store.label_space, licence=licence, command=command, provenance=json.dumps(record))
+def _write(
+    out: Path,
+    store: EchoStore,
+    drawn: Iterable[tuple[tuple[int, int], np.ndarray]],
+    sampling: Sampling,
+    command: str,
+    record: dict[str, Any],
+) -> None:
+    """Writes frames, each by index of its mask in ``store`` and number of the sample, with those masks."""
+    licence, provenance = f"synthetic; masks: {store.licence}", json.dumps(record)
+    with StoreWriter(out, store.label_space, licence=licence, command=command, provenance=provenance) as writer:
+        for (index, sample), frame in drawn:
+            _, mask, sector = store.frame(index)
+            writer.append(frame, mask, sector, generated_info(store.info(index), sampling.seed, sample))
 
 
 def _check_fit(loaded: Adapter, store: EchoStore, folder: Path) -> None:
