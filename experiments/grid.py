@@ -112,6 +112,7 @@ class Stage:
         if self.rule in FITS:
             logger = {"save_dir": work / self.rule, "name": self.name, "version": 0}
             words += [f"--trainer.logger.init_args.{key}={value}" for key, value in logger.items()]
+            words += ["--resume", "auto"]  # from its checkpoint where it was cut short
         if self.rule == "synthesise":
             words += ["--processes", "1"]
         if self.rule in ON_DEVICE and device != "cpu":
@@ -119,11 +120,9 @@ class Stage:
         return shlex.join(["python", "-m", "tte_tee", *words])
 
     def shell(self, work: Path, device: str = "cpu", *, slurm: bool = False) -> str:
-        """The command, which goes on from its checkpoint where it was cut short; in Slurm, srun starts its ranks."""
-        last = shlex.quote(str(self.folder(work) / "version_0/checkpoints/last.ckpt"))
-        resume = f" $(test ! -f {last} || echo --ckpt_path {last})" if self.rule in FITS else ""
+        """The command; in Slurm, srun starts its ranks."""
         ranks = f"srun --kill-on-bad-exit=1 --nodes=1 --ntasks-per-node={self.processes} "
-        return (ranks if slurm and self.processes > 1 else "") + self.command(work, device) + resume
+        return (ranks if slurm and self.processes > 1 else "") + self.command(work, device)
 
 
 @dataclass(frozen=True)

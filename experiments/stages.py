@@ -174,7 +174,7 @@ class Stages:
 
     def _draw(self, slug: str, adapt: Stage, masks: Artefact, frames: int, words: list[str], writes: str) -> Stage:
         given = self.grid["synthesis"]
-        sampling = ["--guidance", str(given["guidance"]), "--steps", str(given["steps"]), "--seed", str(self.seed)]
+        sampling = [*(f"--{key}={value}" for key, value in given.items()), "--seed", str(self.seed)]
         command = ["synthesize", "--adapter", adapt.leaves(ADAPTER), "--masks", masks, *words, *sampling]
         units = frames * given["steps"] * (1 if given["guidance"] == 1 else 2)
         return self._stage("synthesise", slug, command, writes=writes, units=units)
