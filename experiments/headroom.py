@@ -6,6 +6,7 @@ To the 16 training patients of a draw (``seg_real``) are added frames of the sim
 
     frames    the same hearts and traits, seen again: other probe positions, shadows and speckle
     hearts    new hearts under the traits of the 16: what new masks could give to a faithful generator
+    atlas     the same with hearts of the heart atlas's population, which are smaller and more alike
     traits    the 16 hearts under new traits: what a generator could give that knows more patients' pictures
     patients  new hearts with traits of their own: more real patients
 
@@ -22,12 +23,12 @@ import numpy as np
 from baselines import fit, make
 
 from tte_tee.cli import main as tte_tee
-from tte_tee.data.phantom.frame import Patient, acquire, derived_seed, draw_patient
+from tte_tee.data.phantom.frame import Patient, acquire, derived_seed, draw_heart, draw_patient
 from tte_tee.data.phantom.write import DOMAINS, LICENCE, plane_names
 from tte_tee.data.store import FrameInfo, StoreWriter
 from tte_tee.synthesis.provenance import provenance
 
-KINDS = ("frames", "hearts", "traits", "patients")
+KINDS = ("frames", "hearts", "atlas", "traits", "patients")
 COUNTS = (16, 80)
 TRAIN, PER_SEED, ANGLES = 16, 20, (0, 15, 75, 90)
 ADAPTATION, NEW = 11, 9001
@@ -41,6 +42,7 @@ def added(kind: str, seed: int, number: int) -> Patient:
     patients = {
         "frames": own,
         "hearts": replace(new, habitus=own.habitus),
+        "atlas": replace(own, shape=draw_heart("tee", NEW, 1000 * seed + number, "atlas")),
         "traits": replace(own, habitus=new.habitus),
         "patients": new,
     }
