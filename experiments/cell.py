@@ -7,10 +7,9 @@ The command that ``Snakefile`` runs last for each cell. Pictures go beside the f
 
 import argparse
 import json
-import shutil
 from pathlib import Path
-from typing import Any
 
+import cv2
 from grid import HERE, Cell, Grid, Json, Stage, load_grid
 from workflow import benchmark
 
@@ -22,13 +21,13 @@ KEPT = {
     "audit_copies": ("copies", "copies.json"),
 }
 PICTURES = {
-    "adapt": "version_0/previews/*.png",
-    "masks": "shapes/modes_ME4C.png",
-    "audit_copies": "result/worst.png",
-    "audit_fidelity": "result/features.png",
-    "evaluate": "result/cases_*.png",
+    "adapt": ("version_0/previews/*.png", "gallery"),
+    "masks": ("shapes/modes_ME4C.png", "ssm"),
+    "audit_copies": ("result/worst.png", "worst"),
+    "audit_fidelity": ("result/features.png", "features"),
 }
-RENAMED = {"adapt": "gallery.png", "masks": "ssm.png"}
+"""Where a stage leaves its picture, the last of several, and what the report calls it."""
+QUALITY = [cv2.IMWRITE_WEBP_QUALITY, 50]  # a gallery of speckle takes a tenth of its PNG
 
 
 def read(path: Path) -> Json:
@@ -111,13 +110,14 @@ def last_scalar(run: Path, tag: str) -> float | None:
     return float(events.Scalars(tag)[-1].value) if tag in events.Tags()["scalars"] else None
 
 
-def copy_pictures(parts: dict[str, Stage], work: Path, beside: Path) -> None:
-    """The pictures that a reader of the cell wants to see, under the names that the report knows."""
-    for name, pattern in PICTURES.items():
-        found: list[Any] = sorted((parts[name].folder(work)).glob(pattern)) if name in parts else []
-        for picture in found[-1:] if name in RENAMED else found:
+def copy_pictures(parts: dict[str, Stage], work: Path, beside: Path, hardest: str) -> None:
+    """The pictures that a reader of the cell wants to see, small; of the cases those of one structure."""
+    chosen = {**PICTURES, "evaluate": (f"result/cases_{hardest}.png", f"cases_{hardest}")}
+    for name, (pattern, called) in chosen.items():
+        found: list[Path] = sorted((parts[name].folder(work)).glob(pattern)) if name in parts else []
+        if found:
             beside.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, beside / RENAMED.get(name, picture.name))
+            cv2.imwrite(str(beside / f"{called}.webp"), cv2.imread(str(found[-1])), QUALITY)
 
 
 def main() -> None:
@@ -133,9 +133,12 @@ def main() -> None:
     grid = load_grid(options.grid, options.file)
     cell = grid.cell(options.arm, options.seed)
     path = cell.result(options.results)
+    record = gather(grid, cell, options.work)
     if cell.seed == 0:
-        copy_pictures(cell.parts, options.work, path.with_suffix(""))
-    write_json(path, gather(grid, cell, options.work))
+        structures = record["segmentation"]["summary"]["structures"]
+        hardest = min(structures, key=lambda name: structures[name]["dice"])
+        copy_pictures(cell.parts, options.work, path.with_suffix(""), hardest)
+    write_json(path, record)
 
 
 if __name__ == "__main__":

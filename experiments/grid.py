@@ -43,9 +43,26 @@ class Artefact:
     place: str
     prefix: str = ""
 
+    @property
+    def keyed(self) -> str:
+        """What it is to the key of a stage."""
+        return f"{self.prefix}<{self.stage.key}/{self.place}>"
+
     def of(self, kind: str) -> "Artefact":
         """As an extractor: ``kind=PATH``."""
         return Artefact(self.stage, self.place, f"{kind}=")
+
+
+@dataclass(frozen=True)
+class Given:
+    """A folder of the user's own, known by the environment variable that says where it is."""
+
+    variable: str
+
+    @property
+    def keyed(self) -> str:
+        """What it is to the key of a stage: where the folder is decides nothing."""
+        return f"${self.variable}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +81,7 @@ class Stage:
 
     rule: str
     slug: str
-    words: tuple[str | Artefact, ...]
+    words: tuple[str | Artefact | Given, ...]
     basis: str
     writes: str = ""
     units: float = 1.0
@@ -79,7 +96,7 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """12 hexadecimal digits."""
-        words = [f"{w.prefix}<{w.stage.key}/{w.place}>" if isinstance(w, Artefact) else w for w in self.words]
+        words = [word if isinstance(word, str) else word.keyed for word in self.words]
         return digest([self.rule, words, self.basis, self.writes])
 
     @property
@@ -117,7 +134,8 @@ class Stage:
             words += ["--processes", "1"]
         if self.rule in ON_DEVICE and device != "cpu":
             words += ["--device", device]
-        return shlex.join(["python", "-m", "tte_tee", *words])
+        quoted = (f'"${word.variable}"' if isinstance(word, Given) else shlex.quote(word) for word in words)
+        return " ".join(["python -m tte_tee", *quoted])
 
     def shell(self, work: Path, device: str = "cpu", *, slurm: bool = False) -> str:
         """The command; in Slurm, srun starts its ranks."""
@@ -255,6 +273,7 @@ class Grid:
         values: of its entry in the file.
         cells: every arm with every seed.
         stages: by rule and folder's name, inputs first.
+        given: environment variables that name the folders of data that nobody may pass on.
     """
 
     def __init__(self, file: Json, name: str) -> None:
@@ -264,6 +283,7 @@ class Grid:
         study = self.values["study"]
         self.device = self.values["device"]
         self.processes: dict[str, int] = self.values.get("processes", {})
+        self.given: list[str] = file["studies"][study].get("given", [])
         self.cells: list[Cell] = []
         makers: dict[int, Stages] = {}
         for arm, count in arms(self.values["arms"], self.values["seeds"]):

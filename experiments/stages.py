@@ -1,14 +1,17 @@
 """The commands of a grid: which stages an arm with a seed is made of."""
 
+import hashlib
 import json
 import math
 from typing import Any
 
 import yaml
-from grid import CONFIGS, Arm, Artefact, GridError, Json, Stage
+from grid import CONFIGS, HERE, Arm, Artefact, Given, GridError, Json, Stage
 
-Word = str | Artefact
+Word = str | Artefact | Given
 SEGMENTER, ADAPTER, BASE = "version_0/segmenter", "version_0/adapter", "version_0/base"
+SHIPPED = hashlib.sha256((HERE.parent / "tte_tee/models/shipped_base/base.json").read_bytes()).hexdigest()
+"""The base inside the package: of its record, which names commit, data and time of its training."""
 RATIOS = (0.5, 1, 2, 5)
 """Ratios that have a config of their own, ``seg_mix_1toR``."""
 
@@ -55,8 +58,11 @@ class Stages:
         words: list[Word] = []
         for word in self.study["stores"][name].split():
             inner = word[1:-1] if word.startswith("{") and word.endswith("}") else ""
-            if inner == "first":
-                words.append(str(self.study["patients_per_seed"] * self.seed))
+            numbers = {"first": self.study["patients_per_seed"] * self.seed, "seed": self.seed}
+            if inner in numbers:
+                words.append(str(numbers[inner]))
+            elif inner in self.study.get("given", []):
+                words.append(Given(inner))
             else:
                 words.append(self.store(inner) if inner else word)
         return self._stage("store", name, words, writes=f"{name}.h5").leaves()
@@ -174,7 +180,7 @@ class Stages:
 
     def _draw(self, slug: str, adapt: Stage, masks: Artefact, frames: int, words: list[str], writes: str) -> Stage:
         given = self.grid["synthesis"]
-        sampling = [*(f"--{key}={value}" for key, value in given.items()), "--seed", str(self.seed)]
+        sampling = [*(f"--{key}={value}" for key, value in sorted(given.items())), "--seed", str(self.seed)]
         command = ["synthesize", "--adapter", adapt.leaves(ADAPTER), "--masks", masks, *words, *sampling]
         units = frames * given["steps"] * (1 if given["guidance"] == 1 else 2)
         return self._stage("synthesise", slug, command, writes=writes, units=units)
@@ -212,7 +218,12 @@ class Stages:
             *options,
         ]
         return self._stage(
-            rule, name + (slug or f"_seed{seed}"), command, units=max(steps, 1), config=content, processes=processes
+            rule,
+            name + (slug or f"_seed{seed}"),
+            command,
+            units=max(steps, 1),
+            config={**content, "shipped": SHIPPED} if "shipped" in words else content,
+            processes=processes,
         )
 
     def _config(self, name: str) -> Json:

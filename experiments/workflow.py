@@ -93,8 +93,12 @@ def run(grid: Grid, options: argparse.Namespace) -> None:
     """Becomes Snakemake, if there is anything to do.
 
     Raises:
-        SystemExit: another run of this grid is going on.
+        SystemExit: a folder is not given, or another run of this grid is going on.
     """
+    if absent := [name for name in grid.given if not os.environ.get(name)]:
+        raise SystemExit(
+            f"grid {grid.name}: {absent[0]} is not given; set it to the folder that data/README.md describes"
+        )
     if not grid.pending(options.results):
         print(f"grid {grid.name}: all {len(grid.cells)} cells are done")
         return

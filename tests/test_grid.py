@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,11 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import write_store
+
+from tte_tee.anatomy import LabelSpace
+from tte_tee.cli import main as tte_tee
+from tte_tee.data.store import EchoStore
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
@@ -83,7 +89,7 @@ def test_a_seed_is_everything_at_once() -> None:
         commands = "\n".join(stage.command(Path("W")) for stage in cell.stages())
         assert f"--cohort adaptation --first {20 * cell.seed}" in commands
         assert commands.count(f"--seed_everything={cell.seed} ") >= 3  # adapter, segmenter, the audit's extractor
-        assert f"--steps 20 --seed {cell.seed}" in commands
+        assert re.search(rf"synthesize .*--seed {cell.seed} ", commands)
         assert f"--count 128 --seed {cell.seed}" in commands
 
 
@@ -243,3 +249,30 @@ def test_a_training_of_several_processes_shares_out_its_batch(tmp_path: Path) ->
     assert one.shell(tmp_path, slurm=True) == alone
     with pytest.raises(GridError, match=r"overrides\.adapter a data\.batch_size"):
         changed(lambda file: file["grids"]["smoke"].update(processes={"adapt": 3}))
+
+
+def test_where_the_users_own_folders_are_is_no_part_of_a_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = load_grid("camus").cell("seg_real", 0).key
+    monkeypatch.setenv("CAMUS", "/elsewhere")
+    cell = load_grid("camus").cell("seg_real", 0)
+    assert cell.key == key
+    packs = [stage.command(Path("W")) for stage in cell.stages() if "data pack" in stage.command(Path("W"))]
+    assert packs and all('--root "$CAMUS" --out' in command for command in packs)
+
+
+def test_a_grid_says_which_folder_it_lacks() -> None:
+    environment = {key: value for key, value in os.environ.items() if key != "CAMUS"}
+    words = [sys.executable, "experiments/workflow.py", "run", "--grid", "camus"]
+    ended = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1 and ended.stderr.count("\n") == 1
+    assert "CAMUS is not given" in ended.stderr
+
+
+def test_the_base_of_camus_meets_nobody_else(tmp_path: Path) -> None:
+    """Two stores of the same patients under other labels are dealt out alike."""
+    for name, space in (("x", LabelSpace("x", ("LV", "LV_epi"))), ("y", LabelSpace("y", ("LV", "LA")))):
+        write_store(tmp_path / f"{name}.h5", space, patients={"train": 12})
+        tte_tee(["data", "split", f"{tmp_path}/{name}.h5", "--val", "0.5", "--test", "0", "--seed", "7",
+                 "--out", f"{tmp_path}/{name}_dealt.h5"])  # fmt: skip
+    splits = [EchoStore(tmp_path / f"{name}_dealt.h5").table.set_index("patient")["split"].to_dict() for name in "xy"]
+    assert splits[0] == splits[1] and set(splits[0].values()) == {"train", "val"}

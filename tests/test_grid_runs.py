@@ -151,9 +151,9 @@ def test_the_smoke_grid_runs_every_rule(undisturbed: tuple[Path, float]) -> None
     assert made["lora_mlp-rank2-real-synthetic_only-2patients_seed0"]["patients"] == 3  # one of them validates
     assert drawn["mask_fidelity"]["synthetic"]["summary"] and drawn["fidelity"]["rows"] and drawn["copies"]["rates"]
     assert {p.name for p in (results / "tiny/lora_mlp-ssm-1to1_seed0").iterdir()} >= {
-        "gallery.png",
-        "ssm.png",
-        "worst.png",
+        "gallery.webp",
+        "ssm.webp",
+        "worst.webp",
     }
 
 

@@ -66,7 +66,7 @@ def write_picture(path):
 
 
 def test_the_page_is_whole_and_needs_nothing_beside_it(folder, tmp_path):
-    write_picture(folder / "phantom" / "lora_mlp-ssm-1to1_seed0" / "gallery.png")
+    write_picture(folder / "phantom" / "lora_mlp-ssm-1to1_seed0" / "gallery.webp")
     page, _ = report(folder, tmp_path)
     source = (tmp_path / "r.html").read_text()
     assert source.startswith("<!DOCTYPE html>")
@@ -225,9 +225,9 @@ def test_every_row_of_the_paper_matches_its_own_scope_alone(tmp_path):
 
 def test_pictures_beside_the_cells_are_shown_and_others_named(folder, tmp_path):
     beside = folder / "phantom" / "lora_mlp-ssm-1to1_seed0"
-    for name in ("gallery.png", "worst.png", "cases_RV.png"):
+    for name in ("gallery.webp", "worst.webp", "cases_RV.webp"):
         write_picture(beside / name)
-    (beside / "ssm.png").write_text("no picture")
+    (beside / "ssm.webp").write_text("no picture")
     page, _ = report(folder, tmp_path)
     assert sum(ref.startswith("data:image/webp") for ref in page.references) == 3
     for said in ("drawn frames at fixed masks", "likest to a training frame", "worst and median cases, RV"):

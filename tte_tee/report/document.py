@@ -13,7 +13,6 @@ from tte_tee.data.curate.card import markdown
 from tte_tee.data.curate.numbers import Table
 
 _KINDS = {b"RIFF": "image/webp", b"<?xm": "image/svg+xml"}
-_QUALITY = 85  # of 100; a gallery takes a fifth of its PNG
 _NUMBER = re.compile(r"[+-]?\.?\d[\d.,:]*~?(?: [(\[].*| M .*)?|not estimable|-")
 
 
@@ -49,10 +48,11 @@ class Section:
     level: int = 2
 
 
-def compressed(content: bytes) -> bytes:
-    """A picture file as WebP, so that a page of many stays small; empty where it is no picture."""
-    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) if content else None
-    return b"" if picture is None else cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, _QUALITY])[1].tobytes()
+def is_picture(content: bytes) -> bool:
+    """Whether that is a WebP file that can be read."""
+    if not content.startswith(b"RIFF"):
+        return False
+    return cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR) is not None
 
 
 def to_markdown(title: str, sections: Iterable[Section]) -> str:

@@ -6,12 +6,12 @@ from tte_tee.data.curate.numbers import Table
 from tte_tee.report import answers, figures, origins, tables
 from tte_tee.report.analysis import SWEEPS, Analysis
 from tte_tee.report.compare import PRIMARY, RIGHT_HEART
-from tte_tee.report.document import Block, Note, Picture, Section, compressed
+from tte_tee.report.document import Block, Note, Picture, Section, is_picture
 
 TITLE = "Synthetic TEE: what it is worth"
-_GALLERIES = {"gallery.png": "drawn frames at fixed masks", "ssm.png": "masks of the shape model",
-              "features.png": "frames in the plane of their features"}  # fmt: skip
-_AUDIT = {"worst.png": "the pairs that are likest to a training frame"}
+_GALLERIES = {"gallery.webp": "drawn frames at fixed masks", "ssm.webp": "masks of the shape model",
+              "features.webp": "frames in the plane of their features"}  # fmt: skip
+_AUDIT = {"worst.webp": "the pairs that are likest to a training frame"}
 
 
 def sections(analyses: Sequence[Analysis], notes: Sequence[str]) -> list[Section]:
@@ -159,7 +159,7 @@ def _seen(analysis: Analysis) -> Iterator[Section]:
         yield Section(f"Copies: {title}", [*([table] if table else []), *pairs], 3)
     if shown := list(_pictures(analysis, _GALLERIES)):
         yield Section(f"Galleries: {title}", shown, 3)
-    cases = {f"cases_{name}.png": f"worst and median cases, {name}" for name in analysis.cohort.structures}
+    cases = {f"cases_{name}.webp": f"worst and median cases, {name}" for name in analysis.cohort.structures}
     if shown := list(_pictures(analysis, cases)):
         yield Section(f"Worst cases: {title}", shown, 3)
 
@@ -173,6 +173,6 @@ def _pictures(analysis: Analysis, names: dict[str, str]) -> Iterator[Block]:
             cell = seeds[min(common or seeds)]
             path = cell.pictures / name
             if path.is_file():
-                content = compressed(path.read_bytes())
+                content = path.read_bytes()
                 caption = f"{arm}, seed {cell.seed}: {words}"
-                yield Picture(caption, content) if content else Note(f"{caption}: the file is no picture.")
+                yield Picture(caption, content) if is_picture(content) else Note(f"{caption}: the file is no picture.")
