@@ -1,13 +1,12 @@
 """``python -m tte_tee masks``: more masks than anybody drew."""
 
 import argparse
-import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tte_tee.cli.parser import Parser
+from tte_tee.cli.parser import Parser, command_line
 
 Commands = Any  # argparse names the type of add_subparsers' result with an underscore
 
@@ -74,7 +73,7 @@ def main(words: list[str]) -> None:
         SystemExit: help was asked for.
     """
     args = _parser().parse_args(words)
-    args.run(args, shlex.join(["python", "-m", "tte_tee", "masks", *words]))
+    args.run(args, command_line("masks", *words))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,6 +1,7 @@
 """An argparse parser whose complaints are one line, and what it reads numbers with."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import NoReturn, Self
 
@@ -19,6 +20,11 @@ def folder(text: str) -> Path:
     if Path(text).exists() and not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file; name a folder")
     return Path(text)
+
+
+def command_line(*words: str) -> str:
+    """What was asked for as it is recorded: a line that a shell takes."""
+    return shlex.join(["python", "-m", "tte_tee", *words])
 
 
 class Parser(argparse.ArgumentParser):
