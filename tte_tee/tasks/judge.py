@@ -147,7 +147,7 @@ def write_judgement(
     values = {
         **provenance(),
         **record,
-        "store": {"name": store.path.name, "hash": store.content_hash},
+        "store": store.to_json(),
         **result.to_json(),
         "clinical": {"agreement": agreement, "frames": rows},
     }

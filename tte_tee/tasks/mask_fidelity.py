@@ -99,8 +99,8 @@ def write_mask_fidelity(
     values = {
         **provenance(),
         **record,
-        "synthetic": {"name": synthetic.path.name, "hash": synthetic.content_hash, **result.drawn.to_json()},
-        "real": {"name": real.path.name, "hash": real.content_hash, **result.real.to_json()},
+        "synthetic": {**synthetic.to_json(), **result.drawn.to_json()},
+        "real": {**real.to_json(), **result.real.to_json()},
     }
     write_json(folder / "mask_fidelity.json", values)
     write_cases(folder, synthetic, result.found, result.drawn)

@@ -54,7 +54,7 @@ class FrameSet:
     def to_json(self) -> dict[str, object]:
         """Name and hash of the store, and how many frames of how many patients are looked at."""
         counts = {"frames": len(self), "patients": len(set(self.patients))}
-        return {"name": self.store.path.name, "hash": self.store.content_hash, **counts}
+        return {**self.store.to_json(), **counts}
 
 
 def real_set(store: EchoStore, split: str | None, cohort: str | None) -> FrameSet:
