@@ -148,7 +148,7 @@ def test_record_says_how_long_and_how_large_the_run_was(lora_run: Path) -> None:
 def test_a_log_file_gets_a_line_now_and_then(
     adapt: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tte_tee.tasks.progress.StepLines.__init__.__defaults__", (3,))
+    monkeypatch.setattr("tte_tee.tasks.progress._EVERY", 3)
     adapt(tmp_path, "--trainer.max_steps=4", "--trainer.accumulate_grad_batches=2")
     assert [line.split()[1] for line in capsys.readouterr().err.splitlines() if line.startswith("step ")] == [
         "3/4",
