@@ -56,7 +56,8 @@ def test_provenance_names_adapter_base_masks_and_data(drawn: EchoStore, adapter:
     assert record["adapter"] == {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": "lora"}
     assert record["masks"] == {"store": "tee.h5", "hash": masks.content_hash}
     assert record["trained_on"] == loaded.record["data"]
-    assert record["sampling"] == {"sampler": "sde-dpm++", "steps": 4, "guidance": 1.0, "guided_below": 0.8, "seed": 0}
+    how = {"sampler": "sde-dpm++", "steps": 4, "guidance": 1.0, "guided_below": 0.8, "seed": 0, "precision": "32"}
+    assert record["sampling"] == how
     assert record["commit"] and record["versions"]["torch"]
     assert drawn.command.startswith("python -m tte_tee synthesize --adapter=")
     assert drawn.licence == "synthetic; masks: CC0-1.0"
