@@ -43,6 +43,7 @@ def test_every_mask_gets_a_frame_and_stays_its_label(drawn: EchoStore, tee_store
         np.testing.assert_array_equal(frame[1], source[1])
         np.testing.assert_array_equal(frame[2], source[2])
         assert (frame[0] != source[0]).any() and frame[0].std() > 1
+        assert not frame[0][frame[2] == 0].any()  # black outside of the sector, as packed frames are
         info, parent = drawn.info(index), masks.info(index)
         assert (info.origin, info.parent, info.seed) == ("generated", parent.key, 0)
         for name in ("patient", "study", "view", "phase", "split", "spacing"):
