@@ -26,7 +26,7 @@ comma := ,
 space := $(empty) $(empty)
 export UV_FIND_LINKS ?= $(subst $(space),$(comma),$(strip $(PIP_FIND_LINKS)))
 
-.PHONY: help setup fit demo phantom ablation-grid grid-plan grid-status grid-report tensorboard test test-slow test-all lint bench faults docs format types check constraints clean
+.PHONY: help setup fit demo phantom ablation-grid grid-plan grid-status grid-report tensorboard test test-slow test-all lint bench faults mutations docs format types check constraints clean
 
 help: ## list these targets
 	@echo 'usage: make TARGET'
@@ -93,6 +93,9 @@ test-all: $(READY) ## run all tests and say which lines none of them reaches
 bench: $(READY) ## measure what a user waits for, into experiments/bench/*.json
 	$(BIN)/python experiments/bench/speed.py --out experiments/bench/speed.json
 	$(BIN)/python experiments/bench/loading.py --out experiments/bench/loading.json
+
+mutations: $(READY) ## break lines that results rest on, one at a time, and say which test notices: make mutations [ARGS=leak]
+	$(BIN)/python experiments/mutations.py $(ARGS)
 
 faults: $(READY) ## kill commands and spoil their inputs, hundreds of times (hours), into experiments/bench/faults.*
 	$(BIN)/python experiments/bench/faults.py --out experiments/bench/faults.json $(ARGS)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tte_tee.cli import main as tte_tee
+from tte_tee.data.leakage import published
 
 CONFIGS = Path(__file__).parents[1] / "lightning_configs"
 ARMS = ("seg_real", "seg_real_strong_aug", "seg_pretrained_tte", "seg_all_real")
@@ -52,20 +53,11 @@ def judge(segmenter: Path, store: Path, arm: str, seed: int, out: Path, **about:
     folder = segmenter.parent / "test"
     tte_tee(["evaluate", "segmenter", "--segmenter", str(segmenter), "--store", str(store), "--out", str(folder)])
     metrics = json.loads((folder / "metrics.json").read_text())
-    kept = {name: without_folders(metrics[name]) for name in KEPT}
+    kept = {name: published(metrics[name]) for name in KEPT}
     record = metrics["segmenter"]
-    about |= {"val_dice": record["val_dice"], "seconds": record["seconds"], "config": without_folders(record["config"])}
+    about |= {"val_dice": record["val_dice"], "seconds": record["seconds"], "config": published(record["config"])}
     out.mkdir(parents=True, exist_ok=True)
     result.write_text(json.dumps({"arm": arm, "seed": seed, **about, **kept}, indent=1) + "\n")
-
-
-def without_folders(config: Any) -> Any:
-    """A config or command whose paths are names: where a machine keeps its files is nobody's business."""
-    if isinstance(config, dict):
-        return {key: without_folders(value) for key, value in config.items()}
-    if not isinstance(config, str):
-        return config
-    return " ".join(Path(word).name if word.startswith("/") else word for word in config.split(" "))
 
 
 def make(path: Path, *words: str) -> Path:

@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 from folders import write_frame
+from hearts import write_hearts
 
 from tte_tee.anatomy import CAMUS, TEE, LabelSpace
+from tte_tee.cli import main
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 
 if TYPE_CHECKING:
+    from tte_tee.data.shape_model import ShapeModel
     from tte_tee.studio.start import Studio
 
 SIZE = 16
@@ -144,8 +147,6 @@ Train = Callable[..., Path]
 
 def train(command: str, out: Path, *words: str) -> Path:
     """One Lightning subcommand; returns the folder that it logged to."""
-    from tte_tee.cli import main
-
     version = "--trainer.logger.version="
     fixed = [word for word in words if word.startswith(version)][-1:]
     words = tuple(word for word in words if not word.startswith(version))
@@ -258,3 +259,67 @@ def cine(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def seg_run(fit: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return fit(tmp_path_factory.mktemp("seg"))
+
+
+@pytest.fixture
+def mark(tmp_path: Path) -> Path:
+    """A file that is there once hostile code ran."""
+    return tmp_path / "it_ran"
+
+
+@pytest.fixture
+def foreign(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A module of nobody's whose import leaves a mark."""
+    text = f"import lightning\nfrom pathlib import Path\nPath({str(mark)!r}).touch()\n"
+    (tmp_path / "foreign_code.py").write_text(f"{text}class Mine(lightning.Callback):\n    pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "foreign_code.Mine"
+
+
+@pytest.fixture
+def out_store(tmp_path: Path) -> Path:
+    """Where ``synthesize`` writes to: a folder that holds nothing else."""
+    return tmp_path / "out" / "s.h5"
+
+
+@pytest.fixture(scope="session")
+def synthesis_words(lora_run: Path, tee_store: Path) -> list[str]:
+    """Sixteen masks, two samples of each, in eleven batches of which the last is short."""
+    given = [f"--adapter={lora_run / 'adapter'}", f"--masks={tee_store}", "--samples-per-mask=2"]
+    return ["synthesize", *given, "--steps=2", "--batch-size=3"]
+
+
+@pytest.fixture
+def synthesize(synthesis_words: list[str], out_store: Path) -> Callable[..., None]:
+    """``synthesize(*options)`` runs the command in this process, unless ``--processes`` says otherwise."""
+    return lambda *options: main([*synthesis_words, f"--out={out_store}", "--processes=1", *options])
+
+
+@pytest.fixture
+def batches_drawn(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Keys of every batch that ``synthesize`` draws in this process."""
+    from tte_tee.synthesis import batches
+
+    keys: list[list[str]] = []
+    draw = batches.draw_frames
+
+    def spy(*given: Any) -> torch.Tensor:
+        keys.append(list(given[4]))
+        return draw(*given)
+
+    monkeypatch.setattr(batches, "draw_frames", spy)
+    return keys
+
+
+@pytest.fixture(scope="session")
+def hearts(tmp_path_factory: pytest.TempPathFactory) -> EchoStore:
+    """Masks enough for a shape model: six training patients and one of split test."""
+    return EchoStore(write_hearts(tmp_path_factory.mktemp("shapes") / "train.h5"))
+
+
+@pytest.fixture(scope="session")
+def shape_model(hearts: EchoStore) -> "ShapeModel":
+    """What is learnt from the hearts."""
+    from tte_tee.data.shape_model import fit_shape_model
+
+    return fit_shape_model(hearts)

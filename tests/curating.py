@@ -46,3 +46,12 @@ def refused(capsys: pytest.CaptureFixture[str], *line: object) -> str:
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and said.startswith("tte_tee data ")
     return said
+
+
+def many(path: Path) -> Path:
+    """Twenty patients: half with one view, half with the other; five of them held out."""
+    infos = []
+    for n in range(20):
+        held = {"cohort": "confirmatory", "split": "test"} if n >= 15 else {"cohort": "none", "split": "train"}
+        infos += [replace(f, view=("ME4C", "ME2C")[n % 2]) for f in frames(f"p{n:02d}", 2, **held)]
+    return write(path, *infos)

@@ -70,3 +70,13 @@ def refused(root: Path, base: dict[str, Any] = RECIPE, **changes: Any) -> str:
     message = str(caught.value)
     assert "\n" not in message
     return message
+
+
+def splits(store: EchoStore) -> dict[str, str]:
+    """The split of each patient."""
+    return dict(zip(store.table["patient"], store.table["split"], strict=True))
+
+
+def carve(**changes: Any) -> dict[str, Any]:
+    """The split of the recipe, with a share of its training patients set aside for validation."""
+    return {**RECIPE["split"], "carve": {"from": "train", "to": "val", "share": 0.3, "seed": 0, **changes}}

@@ -302,9 +302,9 @@ def test_stores_that_do_not_belong_together_are_refused(
     assert "frames are 32x32" in refusal(synthetic, small, held_out)
     tte = EchoStore(write_store(tmp_path / "tte.h5", CAMUS, patients={"train": 1}, size=64))
     assert "one label space" in refusal(synthetic, training, tte)
-    assert "is phantom; give a store of synthetic frames" in refusal(training.path, training, held_out)
+    assert "phantom); give a store of synthetic frames" in refusal(training.path, training, held_out)
     drawn = EchoStore(generated(held_out.path, tmp_path / "g.h5", patients=[held_out.table["patient"][0]]))
-    assert "is generated; give a store of real frames" in refusal(synthetic, training, drawn)
+    assert "generated); give a store of real frames" in refusal(synthetic, training, drawn)
     val = tmp_path / "val.h5"
     main(["data", "subset", str(training.path), "--split", "val", "--out", str(val)])
     assert "no frame in split 'train'" in refusal(synthetic, EchoStore(val), held_out)

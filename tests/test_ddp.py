@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import Train, write_store
 from test_resume import AUTO, OFTEN, assert_same
-from test_tasks import scalars_of
+from trained import scalars_of
 
 from tte_tee.anatomy import CAMUS, TEE, LabelSpace
 from tte_tee.data.store import EchoStore, StoreWriter

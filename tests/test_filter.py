@@ -109,7 +109,7 @@ def test_what_cannot_be_filtered_is_refused(adaptation: EchoStore, others: Path,
     lying = legible(tmp_path / "lying.h5", others, lie=True)
     with pytest.raises(UserError, match="no frame would stay: 12 of 12 are below Dice"):
         choose(reader(size=32), lying, adaptation, RULES)
-    with pytest.raises(UserError, match="frames were not generated"):
+    with pytest.raises(UserError, match="frames are not generated"):
         choose(reader(size=32), adaptation, adaptation, RULES)
     other = EchoStore(generated(write_store(tmp_path / "tte.h5", CAMUS), tmp_path / "drawn.h5"))
     with pytest.raises(UserError, match="the segmenter finds LV, LA, RV, RA"):

@@ -58,13 +58,15 @@ def test_a_leak_is_named() -> None:
     refuse_seen("ab", {"c"}, "f.h5", "the adapter")
 
 
-def test_masks_of_a_test_patient(tee_store: Path, tmp_path: Path) -> None:
-    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0", "test0"), ())
+@pytest.mark.parametrize("source", ["phantom", "ssm"])  # whose frame it is counts, whoever drew its mask
+def test_masks_of_a_test_patient(tee_store: Path, tmp_path: Path, source: str) -> None:
+    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0", "test0"), (), source)
     assert "test0" in refused(tee_store, mixed)
 
 
-def test_masks_of_a_validation_patient(tee_store: Path, tmp_path: Path) -> None:
-    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0", "val0"), ())
+@pytest.mark.parametrize("source", ["phantom", "ssm"])  # whose frame it is counts, whoever drew its mask
+def test_masks_of_a_validation_patient(tee_store: Path, tmp_path: Path, source: str) -> None:
+    mixed = leaking(tmp_path / "s.h5", tee_store, ("train0", "val0"), (), source)
     assert "val0" in refused(tee_store, mixed)
 
 

@@ -63,7 +63,7 @@ def test_a_segmenter_of_the_masks_patients_is_refused(tee_store: Path, real: Ech
 
 
 def test_what_does_not_fit_is_refused(tee_store: Path, real: EchoStore, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="16 frames were not generated"):
+    with pytest.raises(UserError, match="16 frames are not generated"):
         mask_fidelity(reader(), EchoStore(tee_store), real)
     other = EchoStore(generated(write_store(tmp_path / "tte.h5", CAMUS), tmp_path / "drawn.h5"))
     with pytest.raises(UserError, match="the segmenter finds LV, LA, RV, RA"):

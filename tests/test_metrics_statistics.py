@@ -97,23 +97,6 @@ def test_a_patient_without_a_value_is_left_out_and_counted_and_a_missing_cell_we
     assert found.high - found.low == pytest.approx(whole.high - whole.low, rel=0.1)
 
 
-def test_drawn_patients_belong_to_their_seed():
-    rows = [row[: 20 - s] + s for s, row in enumerate(draw(7, of_seed=0))]
-    found = paired_interval(rows, patients="drawn", resamples=2000)
-    means = [row.mean() for row in rows]
-    assert found.estimate == pytest.approx(np.mean(means)), "a seed with fewer patients weighs no less"
-    assert found.standard_error == pytest.approx(np.std(means, ddof=1) / 2)
-    assert (found.freedom, found.n_patients, found.n_seeds) == (3, 20 + 19 + 18 + 17, 4)
-    assert found.low < found.estimate < found.high
-    assert "drawn" in found.method
-
-
-def test_where_patients_are_drawn_an_odd_seed_gives_the_interval_its_shape():
-    rows = 0.01 * draw(8, seeds=5, of_seed=0) + np.array([[0.0], [0], [0], [0], [10]])
-    found = paired_interval(rows, patients="drawn", resamples=2000)
-    assert found.high - found.estimate > 1.2 * (found.estimate - found.low)
-
-
 def test_simultaneous_intervals_are_wider_but_no_wider_than_bonferroni():
     family = {str(k): draw(k) for k in range(6)}
     together = simultaneous_intervals(family, resamples=4000)
@@ -171,8 +154,6 @@ def test_differences_pair_by_patient():
         (np.full((4, 20), np.inf), {}, "infinite"),
         ([[1.0] * 9, [1.0] * 8, [1.0] * 9], {}, "as long"),
         (np.zeros(20), {}, "per seed"),
-        ([[1.0] * 9, [1.0] * 7, [1.0] * 9], {"patients": "drawn"}, "7 patients"),
-        (draw(0), {"patients": "both"}, "both"),
         (draw(0), {"level": 95}, "level"),
         (draw(0), {"resamples": 10}, "resamples"),
     ],

@@ -28,6 +28,13 @@ def test_cells_are_found_in_all_folders_by_study_cohort_and_store(tmp_path):
     ]
 
 
+def test_what_is_recorded_of_the_drawing_is_part_of_the_setting_and_what_came_of_it_is_not(tmp_path):
+    for seed, changes in enumerate(({}, {"frames": 64, "seconds": 9.0}, {"guided_below": 1.0})):
+        made.write(tmp_path, made.cell("lora", seed, 0, synthesis={**made.SYNTHESIS, **changes}))
+    usual, again, otherwise = (cell.setting for cell in read_cells(tmp_path)[0])
+    assert usual == again != otherwise
+
+
 @pytest.mark.parametrize("cohort", ["val", "pool"])
 def test_patients_that_served_to_choose_are_development(tmp_path, cohort):
     made.study(tmp_path, 1, tested_on=cohort)

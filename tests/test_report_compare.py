@@ -117,6 +117,8 @@ def test_sweeps_are_of_arms_that_differ_in_one_setting(folder):
     made.write(folder, made.cell("lora_r8", 0, 0, adapter={**made.ADAPTER, "rank": 8, "trained": 183808}))
     made.write(folder, made.cell("lora_p5", 0, 0, patients=10) | {"patients": 5})
     made.write(folder, made.cell("lora_real", 0, 0, synthesis={**made.SYNTHESIS, "masks": "real", "ratio": 5.0}))
+    otherwise = {**made.SYNTHESIS, "ratio": 4.0, "sampler": "dpm++"}
+    made.write(folder, made.cell("lora_drawn_otherwise", 0, 0, synthesis=otherwise))
     found = analysis(folder)
     (ratios,), (ranks,), (patients,) = (found.sweep(key).values() for key in ("ratio", "rank", "patients"))
     assert ratios == {0.5: "lora_0.5", 1.0: "lora_mlp-ssm-1to1", 2.0: "lora_2.0"}

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import Train, write_store
 from safetensors.torch import load_file
-from test_tasks import equal_states, scalars_of
+from trained import equal_states, scalars_of
 
 from tte_tee.anatomy import TEE
 from tte_tee.tasks.task import Task

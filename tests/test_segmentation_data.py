@@ -206,7 +206,10 @@ def test_synthetic_frames_of_patients_not_trained_on_are_refused(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda info: replace(info, origin="generated"), r"were generated; synthetic frames go into data\.synthetic"),
+        (
+            lambda info: replace(info, origin="generated"),
+            r"generated\); synthetic frames go into data\.synthetic",
+        ),
         (lambda info: replace(info, origin="mask"), "8 frames of split 'train' have no image"),
         (lambda info: replace(info, mask_source="none"), "8 frames of split 'train' have no mask"),
         (lambda info: info if info.split != "train" else None, "no frame in split 'train'"),
@@ -221,7 +224,7 @@ def test_real_stores_that_do_not_do_are_refused(tee_store: Path, tmp_path: Path,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda info: replace(info, origin="phantom"), r"8 frames of split 'train' are phantom, not generated"),
+        (lambda info: replace(info, origin="phantom"), r"8 frames are not generated \(first: .*, phantom\)"),
         (lambda info: replace(info, split="val"), "no frame in split 'train'; it has 8 in val"),
         (lambda info: replace(info, mask_source="none"), "have no mask"),
     ],

@@ -43,6 +43,7 @@ def test_every_mask_gets_a_frame_and_stays_its_label(drawn: EchoStore, tee_store
         np.testing.assert_array_equal(frame[1], source[1])
         np.testing.assert_array_equal(frame[2], source[2])
         assert (frame[0] != source[0]).any() and frame[0].std() > 1
+        assert not frame[0][frame[2] == 0].any()  # black outside of the sector, as packed frames are
         info, parent = drawn.info(index), masks.info(index)
         assert (info.origin, info.parent, info.seed) == ("generated", parent.key, 0)
         for name in ("patient", "study", "view", "phase", "split", "spacing"):
@@ -56,7 +57,8 @@ def test_provenance_names_adapter_base_masks_and_data(drawn: EchoStore, adapter:
     assert record["adapter"] == {"hash": loaded.hash, "base_hash": loaded.record["base_hash"], "method": "lora"}
     assert record["masks"] == {"store": "tee.h5", "hash": masks.content_hash}
     assert record["trained_on"] == loaded.record["data"]
-    assert record["sampling"] == {"sampler": "sde-dpm++", "steps": 4, "guidance": 1.0, "guided_below": 0.8, "seed": 0}
+    how = {"sampler": "sde-dpm++", "steps": 4, "guidance": 1.0, "guided_below": 0.8, "seed": 0, "precision": "32"}
+    assert record["sampling"] == how
     assert record["commit"] and record["versions"]["torch"]
     assert drawn.command.startswith("python -m tte_tee synthesize --adapter=")
     assert drawn.licence == "synthetic; masks: CC0-1.0"

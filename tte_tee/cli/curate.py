@@ -1,12 +1,11 @@
 """``data inspect``, ``verify``, ``merge``, ``split``, ``subset`` and ``card``: looking after echo stores."""
 
 import argparse
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tte_tee.cli.parser import positive
+from tte_tee.cli.parser import command_line, positive
 from tte_tee.errors import UserError
 
 # The words of tte_tee.data.store and tte_tee.data.curate, which import too much for --help; a test compares them.
@@ -151,7 +150,7 @@ def run(options: argparse.Namespace, words: list[str]) -> None:
     Raises:
         UserError: what the user gave is wrong, or a store is not sound.
     """
-    options.curate(options, command=shlex.join(["python", "-m", "tte_tee", "data", *words]))
+    options.curate(options, command=command_line("data", *words))
 
 
 def _inspect(options: argparse.Namespace, command: str) -> None:

@@ -1,14 +1,11 @@
 """``python -m tte_tee export``: networks, adapters and frames for other programs."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tte_tee.cli.parser import Parser, positive
+from tte_tee.cli.parser import Parser, positive, subcommand
 from tte_tee.errors import UserError
-
-Commands = Any  # argparse names the type of add_subparsers' result with an underscore
 
 _DIFFUSERS = """Writes a network that plain diffusers loads: a base as it is, or with --adapter what the adapter
 makes of its base (LoRA merged; weights of its own as they are).
@@ -76,35 +73,25 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="FORMAT")
     folder: dict[str, Any] = {"type": Path, "required": True, "metavar": "FOLDER", "help": "folder to write, not there"}
 
-    network = _add(commands, "diffusers", _diffusers, "a network for diffusers", _DIFFUSERS, _DIFFUSERS_EXAMPLE)
+    network = subcommand(commands, "diffusers", _diffusers, "a network for diffusers", _DIFFUSERS, _DIFFUSERS_EXAMPLE)
     network.add_argument("--base", metavar="B", help="folder of a base, or 'shipped'; with --adapter, if it moved")
     network.add_argument("--adapter", type=Path, metavar="A", help="folder left by a fit of TEEAdapter")
     network.add_argument("--out", **folder)
 
-    adapter = _add(commands, "adapter", _adapter, "a LoRA for peft", _ADAPTER, _ADAPTER_EXAMPLE)
+    adapter = subcommand(commands, "adapter", _adapter, "a LoRA for peft", _ADAPTER, _ADAPTER_EXAMPLE)
     adapter.add_argument("--adapter", type=Path, required=True, metavar="A", help="folder left by a fit of TEEAdapter")
     adapter.add_argument("--base", metavar="B", help="the adapter's base, if it moved ('shipped': the package's own)")
     adapter.add_argument("--out", **folder)
 
-    nnunet = _add(commands, "nnunet", _nnunet, "frames for nnU-Net v2", _NNUNET, _NNUNET_EXAMPLE)
+    nnunet = subcommand(commands, "nnunet", _nnunet, "frames for nnU-Net v2", _NNUNET, _NNUNET_EXAMPLE)
     nnunet.add_argument("--store", type=Path, nargs="+", required=True, metavar="S.h5", help="stores of one kind")
     nnunet.add_argument("--out", type=Path, required=True, metavar="nnUNet_raw", help="folder of raw data sets")
     nnunet.add_argument("--id", type=positive, required=True, metavar="N", help="number of the data set, 1 to 999")
     nnunet.add_argument("--name", required=True, metavar="NAME", help="name of the data set")
 
-    pictures = _add(commands, "png", _png, "frames as PNG folders", _PNG, _PNG_EXAMPLE)
+    pictures = subcommand(commands, "png", _png, "frames as PNG folders", _PNG, _PNG_EXAMPLE)
     pictures.add_argument("--store", type=Path, required=True, metavar="S.h5", help="echo store")
     pictures.add_argument("--out", **folder)
-    return parser
-
-
-def _add(
-    commands: Commands, name: str, run: Callable[[argparse.Namespace], None], summary: str, text: str, example: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=text, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.set_defaults(run=run)
     return parser
 
 

@@ -1,9 +1,8 @@
 """``filter``: leave out synthetic frames that do not show their masks, or that copy."""
 
-import shlex
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser
+from tte_tee.cli.parser import Parser, command_line
 
 _TEXT = """Keeps the frames of a synthetic store that show their masks and copy nothing.
 
@@ -51,7 +50,7 @@ def main(words: list[str]) -> None:
     adaptation = EchoStore(options.adaptation)
     check_out(options.out, store, adaptation)
     filtered = choose(loaded, store, adaptation, rules, options.device)
-    command = shlex.join(["python", "-m", "tte_tee", "filter", *words])
+    command = command_line("filter", *words)
     write_filtered(options.out, store, filtered, loaded, rules, command)
     Console().print(filter_table(filtered.to_json(), what_stays(store, filtered).to_dict("index")))
     print(f"{len(filtered.kept)} of {len(store)} frames left in {options.out}")

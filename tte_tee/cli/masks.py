@@ -1,15 +1,10 @@
 """``python -m tte_tee masks``: more masks than anybody drew."""
 
 import argparse
-import shlex
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from tte_tee.cli.parser import Parser
-
-Commands = Any  # argparse names the type of add_subparsers' result with an underscore
+from tte_tee.cli.parser import Commands, Parser, command_line, subcommand
 
 _FIT = """Learns a 2D statistical shape model of the training masks of a store, view by view.
 
@@ -74,7 +69,7 @@ def main(words: list[str]) -> None:
         SystemExit: help was asked for.
     """
     args = _parser().parse_args(words)
-    args.run(args, shlex.join(["python", "-m", "tte_tee", "masks", *words]))
+    args.run(args, command_line("masks", *words))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,18 +86,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add(
-    commands: Commands, name: str, run: Callable[[argparse.Namespace, str], None], summary: str, text: str, example: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=summary, description=text, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.set_defaults(run=run)
-    return parser
-
-
 def _add_fit(commands: Commands) -> None:
-    parser = _add(commands, "fit", _fit, "learn a shape model from a store's training masks", _FIT, _FIT_EXAMPLE)
+    parser = subcommand(commands, "fit", _fit, "learn a shape model from a store's training masks", _FIT, _FIT_EXAMPLE)
     parser.add_argument("store", type=Path, metavar="STORE.h5", help="echo store whose training masks are learnt from")
     parser.add_argument("--views", nargs="+", metavar="VIEW", help="views to learn (default: all that it has)")
     parser.add_argument("--cohorts", nargs="+", metavar="COHORT", help="whose masks (default: base adaptation none)")
@@ -139,7 +124,7 @@ def _fit(args: argparse.Namespace, command: str) -> None:
 
 
 def _add_sample(commands: Commands) -> None:
-    parser = _add(commands, "sample", _sample, "draw masks from a shape model", _SAMPLE, _SAMPLE_EXAMPLE)
+    parser = subcommand(commands, "sample", _sample, "draw masks from a shape model", _SAMPLE, _SAMPLE_EXAMPLE)
     parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="folder left by 'masks fit'")
     parser.add_argument("--count", type=int, required=True, metavar="N", help="masks, the views in turn")
     parser.add_argument("--views", nargs="+", metavar="VIEW", help="views to draw (default: all of the model)")
@@ -174,7 +159,7 @@ def _sample(args: argparse.Namespace, command: str) -> None:
 
 
 def _add_heart(commands: Commands) -> None:
-    parser = _add(commands, "heart", _heart, "slice 3D hearts of a population", _HEART, _HEART_EXAMPLE)
+    parser = subcommand(commands, "heart", _heart, "slice 3D hearts of a population", _HEART, _HEART_EXAMPLE)
     parser.add_argument("--source", choices=("atlas", "oracle"), required=True, help="population of the hearts")
     parser.add_argument("--hearts", type=int, required=True, metavar="N", help="how many")
     # What is not given stays out of the namespace: HeartMasks holds the defaults.
@@ -196,7 +181,7 @@ def _heart(args: argparse.Namespace, command: str) -> None:
 
 
 def _add_edit(commands: Commands) -> None:
-    parser = _add(commands, "edit", _edit, "change something in masks that are there", _EDIT, _EDIT_EXAMPLE)
+    parser = subcommand(commands, "edit", _edit, "change something in masks that are there", _EDIT, _EDIT_EXAMPLE)
     parser.add_argument("store", type=Path, metavar="STORE.h5", help="echo store whose masks are edited")
     for name, metavar, text in (
         ("dilate", "S=PERCENT[:S,...]", "grow structure S by so much of its radius; neighbours after the colon yield"),

@@ -1,10 +1,14 @@
 """An argparse parser whose complaints are one line, and what it reads numbers with."""
 
 import argparse
+import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Any, NoReturn, Self
 
 from tte_tee.errors import UserError
+
+Commands = Any  # argparse names the type of add_subparsers' result with an underscore
 
 
 def positive(text: str) -> int:
@@ -19,6 +23,11 @@ def folder(text: str) -> Path:
     if Path(text).exists() and not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f"{text} is a file; name a folder")
     return Path(text)
+
+
+def command_line(*words: str) -> str:
+    """What was asked for as it is recorded: a line that a shell takes."""
+    return shlex.join(["python", "-m", "tte_tee", *words])
 
 
 class Parser(argparse.ArgumentParser):
@@ -41,3 +50,14 @@ class Parser(argparse.ArgumentParser):
             UserError: always.
         """
         raise UserError(f"{message}; '{self.prog} --help' says more")
+
+
+def subcommand(
+    commands: Commands, name: str, run: Callable[..., None], summary: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    """The parser of a command of a command, which puts its function under ``run``."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=text, epilog=example, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run=run)
+    return parser

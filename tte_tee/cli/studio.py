@@ -1,11 +1,10 @@
 """``studio``: a local page on which a mask is painted and its synthetic frame is seen."""
 
 import argparse
-import shlex
 from importlib.util import find_spec
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser
+from tte_tee.cli.parser import Parser, command_line
 from tte_tee.errors import UserError
 
 _TEXT = """Opens a web page on this machine: paint a heart, or move the modes of a shape model, and see the frame
@@ -38,7 +37,7 @@ def main(words: list[str]) -> None:
         shapes=options.shapes,
         trained_on=options.trained_on,
         out=options.out or WORK / "saved.h5",
-        command=shlex.join(["python", "-m", "tte_tee", "studio", *words]),
+        command=command_line("studio", *words),
     )
     from tte_tee.studio.serve import LOOPBACK, service
 

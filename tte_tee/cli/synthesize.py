@@ -1,9 +1,8 @@
 """``synthesize``: draw labelled frames for a store of masks."""
 
 import argparse
-import shlex
 
-from tte_tee.cli.parser import Parser, positive
+from tte_tee.cli.parser import Parser, command_line, positive
 
 EXAMPLE = """\
 examples:
@@ -112,7 +111,7 @@ def main(words: list[str]) -> None:
         processes=options.processes,
         shard=shard,
         merge=options.merge,
-        command=shlex.join(["python", "-m", "tte_tee", "synthesize", *words]),
+        command=command_line("synthesize", *words),
     )
     if shard:
         print(f"shard {shard} left in {left}; once all are drawn, the same command with --merge {shard.count} ends it")

@@ -1,4 +1,8 @@
-"""Stores that are used together: their frames are of one size, and their masks mean the same."""
+"""Stores that are used together: frames of one size, masks of one meaning, pictures made as they should be."""
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
 
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
@@ -36,3 +40,24 @@ def refuse_other_kind(store: EchoStore, other: EchoStore) -> None:
     """
     refuse_other_labels(store, other)
     refuse_other_size(store, other)
+
+
+def refuse_other_origin(
+    store: EchoStore, indices: Sequence[int] | np.ndarray, origins: Collection[str], advice: str
+) -> None:
+    """Refuses frames of another origin than some.
+
+    Args:
+        store: of the frames.
+        indices: in it.
+        origins: that are taken.
+        advice: what to do, for the message.
+
+    Raises:
+        UserError: saying how many there are, and which is the first.
+    """
+    table = store.table.iloc[list(indices)]
+    others = table[~table["origin"].isin(origins)]
+    if len(others):
+        first = f"{others['key'].iloc[0]}, {others['origin'].iloc[0]}"
+        raise UserError(f"{store.path}: {len(others)} frames are not {' or '.join(origins)} (first: {first}); {advice}")

@@ -25,12 +25,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from tte_tee.anatomy import LabelSpace
-from tte_tee.data.alike import refuse_other_kind
+from tte_tee.data.alike import refuse_other_kind, refuse_other_origin
 from tte_tee.data.augment import Augmentation
 from tte_tee.data.datamodule import Batch, check_loading, frame_tensors, in_order, usable_frames, whole_run
 from tte_tee.data.leakage import refuse_telling
 from tte_tee.data.mixing import REAL, SYNTHETIC, MixedStream, check_ratio
-from tte_tee.data.store import EchoStore
+from tte_tee.data.store import REAL_ORIGINS, EchoStore
 from tte_tee.errors import UserError
 
 
@@ -251,22 +251,12 @@ def choose_patients(patients: Collection[str], count: int, seed: int) -> list[st
 
 def _real_frames(store: EchoStore, split: str) -> np.ndarray:
     frames = usable_frames(store, split, plane=False)
-    generated = (store.table["origin"].iloc[frames] == "generated").sum()
-    if generated:
-        raise UserError(
-            f"{store.path}: {generated} frames of split '{split}' were generated; "
-            "synthetic frames go into data.synthetic, and are never evaluated on"
-        )
+    advice = "synthetic frames go into data.synthetic, and are never evaluated on"
+    refuse_other_origin(store, frames, REAL_ORIGINS, advice)
     return frames
 
 
 def _synthetic_frames(store: EchoStore) -> np.ndarray:
     frames = usable_frames(store, "train", plane=False)
-    others = store.table["origin"].iloc[frames]
-    others = others[others != "generated"]
-    if len(others):
-        raise UserError(
-            f"{store.path}: {len(others)} frames of split 'train' are {others.iloc[0]}, not generated; "
-            "data.synthetic takes a store that 'synthesize' made"
-        )
+    refuse_other_origin(store, frames, ("generated",), "data.synthetic takes a store that 'synthesize' made")
     return frames

@@ -64,9 +64,7 @@ class Calibration:
         return asdict(self)
 
 
-def calibrate(
-    scores: np.ndarray, patients: Sequence[str] | np.ndarray, allowed: float = 0.01, *, seed: int = 0
-) -> Calibration:
+def calibrate(scores: np.ndarray, patients: Sequence[str] | np.ndarray, allowed: float = 0.01) -> Calibration:
     """The smallest score that at most a share ``allowed`` of frames exceed, and how sure that is.
 
     Frames of new patients exceed it more often than those that set it, the more so the fewer patients there are:
@@ -77,7 +75,6 @@ def calibrate(
         scores: ``[N]``, higher is more alike.
         patients: ``[N]``, whom each frame is of.
         allowed: share of frames that may lie above.
-        seed: of the bootstrap.
 
     Raises:
         UserError: it is not estimable: fewer than eight patients, fewer frames than one in ``1 / allowed``, or
@@ -103,7 +100,7 @@ def calibrate(
 
     everybody = np.ones((1, len(names)), int)
     without_one = 1 - np.eye(len(names), dtype=int)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
     low, high = np.quantile(thresholds(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     alarms = np.asarray(scores, float) > thresholds(without_one)[codes]

@@ -9,7 +9,7 @@ from scipy import stats
 
 from tte_tee.errors import UserError
 
-MINIMUM_POINTS = 8
+MINIMUM_POINTS, LEVEL = 8, 0.95
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Correlation:
         return asdict(self)
 
 
-def rank_correlation(x: Sequence[float], y: Sequence[float], *, level: float = 0.95) -> Correlation:
+def rank_correlation(x: Sequence[float], y: Sequence[float]) -> Correlation:
     """Spearman's rank correlation, with Fisher's z and the variance (1 + r²/2) / (n - 3).
 
     The variance is that of Bonett and Wright, Psychometrika 65, 2000. Ranks that agree wholly have no z; their
@@ -44,7 +44,6 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], *, level: float = 0
     Args:
         x: ``[N]``.
         y: ``[N]``.
-        level: of the interval.
 
     Raises:
         UserError: fewer than eight points, or all of one side are the same.
@@ -57,6 +56,6 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], *, level: float = 0
     found = float(np.clip(stats.spearmanr(x, y).statistic, -1, 1))
     most = 1 - 12 / (n * (n**2 - 1))
     centre = float(np.clip(found, -most, most))
-    half = stats.norm.ppf((1 + level) / 2) * np.sqrt((1 + centre**2 / 2) / (n - 3))
+    half = stats.norm.ppf((1 + LEVEL) / 2) * np.sqrt((1 + centre**2 / 2) / (n - 3))
     low, high = np.tanh(np.arctanh(centre) + np.array([-half, half]))
-    return Correlation(found, min(float(low), found), max(float(high), found), level, n)
+    return Correlation(found, min(float(low), found), max(float(high), found), LEVEL, n)

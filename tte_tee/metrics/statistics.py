@@ -5,7 +5,7 @@ segmenter. A *difference* is arm minus baseline, of one seed and one test patien
 
 The bootstrap resamples seeds and patients, both with replacement, independently of each other: a cell
 counts as often as its seed times as often as its patient (the pigeonhole bootstrap; Owen, Ann Appl Stat
-1(2), 2007). Where every seed draws test patients of its own, patients are resampled within their seed.
+1(2), 2007).
 Alone it would be wrong twice: it counts what is peculiar to a cell three times, and with
 a handful of seeds it has no notion of how little a handful says. So it gives the shape of the distribution
 and how comparisons hang together, while the scale comes from the analysis of variance of the random effects
@@ -19,7 +19,7 @@ seeds that vary as much as patients do. Three seeds make wide intervals; they ar
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -28,7 +28,6 @@ from tte_tee.errors import UserError
 
 MINIMUM_PATIENTS, MINIMUM_SEEDS = 8, 3
 RESAMPLES = 10_000
-Patients = Literal["shared", "drawn"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Interval:
     """A mean difference and what is known of it.
 
     Attributes:
-        estimate: mean over all cells that have a value; over the seeds' means where patients are drawn.
+        estimate: mean over all cells that have a value.
         low, high: of the interval.
         level: of this interval alone, or of all its family at once.
         method: in words.
@@ -69,7 +68,6 @@ class _Cells:
     """Differences ``[seeds, patients]`` with what the analysis of variance says of their mean."""
 
     values: np.ndarray
-    patients: Patients
     n_without: int
     error: float
     freedom: float
@@ -82,7 +80,6 @@ class _Cells:
 def paired_interval(
     differences: np.ndarray | Sequence[Sequence[float]],
     *,
-    patients: Patients = "shared",
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -92,9 +89,8 @@ def paired_interval(
     """The mean paired difference between two arms, with an interval over seeds and patients.
 
     Args:
-        differences: ``[seeds, patients]``, NaN where there is no value; rows of unequal length are allowed
-            where patients are drawn. A patient without any value is left out and counted.
-        patients: ``shared``: column p is the same patient for every seed; ``drawn``: every seed has its own.
+        differences: ``[seeds, patients]``, column p the same patient for every seed; NaN where there is no
+            value. A patient without any value is left out and counted.
         level: of the interval.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -105,7 +101,7 @@ def paired_interval(
     Raises:
         UserError: too few seeds or patients, or ``differences`` has the wrong shape.
     """
-    cells = _cells(differences, patients, "differences", min_patients, min_seeds)
+    cells = _cells(differences, "differences", min_patients, min_seeds)
     _check_draws(level, resamples)
     shifts = _shifts([cells], resamples, seed)[0]
     low, high = _mean_of(cells) + _stretch(cells, shifts, level) * np.quantile(
@@ -147,10 +143,7 @@ def simultaneous_intervals(
     if len(set(shapes.values())) > 1:
         raise UserError(f"comparisons differ in [seeds, patients]: {shapes}; fill what is missing with NaN")
     _check_draws(level, resamples)
-    kept = {
-        name: _cells(values, "shared", name, min_patients, min_seeds, drop=False)
-        for name, values in differences.items()
-    }
+    kept = {name: _cells(values, name, min_patients, min_seeds, drop=False) for name, values in differences.items()}
     shifts = _shifts(list(kept.values()), resamples, seed)
     spread = np.std(shifts, axis=1)
     moving = spread > 0
@@ -194,7 +187,7 @@ def paired_differences(
 def refusal(differences: np.ndarray | Sequence[Sequence[float]]) -> str | None:
     """Why differences ``[seeds, patients]`` of shared patients give no interval, in one line; None where they do."""
     try:
-        _cells(differences, "shared", "differences", MINIMUM_PATIENTS, MINIMUM_SEEDS)
+        _cells(differences, "differences", MINIMUM_PATIENTS, MINIMUM_SEEDS)
     except UserError as error:
         return str(error).removeprefix("differences: ")
     return None
@@ -209,7 +202,6 @@ def _check_draws(level: float, resamples: int) -> None:
 
 def _cells(
     differences: np.ndarray | Sequence[Sequence[float]],
-    patients: Patients,
     name: str,
     min_patients: int,
     min_seeds: int,
@@ -217,33 +209,20 @@ def _cells(
     drop: bool = True,
 ) -> _Cells:
     """Checked differences. ``drop=False`` keeps empty rows and columns, so that comparisons share resamples."""
-    if patients not in ("shared", "drawn"):
-        raise UserError(f"patients '{patients}' is not one of shared, drawn")
     rows = [np.asarray(row, float) for row in differences]
-    lengths = {row.shape for row in rows}
-    if any(row.ndim != 1 for row in rows) or (patients == "shared" and len(lengths) > 1):
+    if any(row.ndim != 1 for row in rows) or len({row.shape for row in rows}) > 1:
         raise UserError(f"{name}: differences go as [seeds, patients], one row per seed, as long as the others")
-    width = max((len(row) for row in rows), default=0)
-    values = np.array([np.pad(row, (0, width - len(row)), constant_values=np.nan) for row in rows]).reshape(-1, width)
+    values = np.array(rows).reshape(len(rows), len(rows[0]) if rows else 0)
     present = np.isfinite(values)
     if np.isinf(values).any():
         raise UserError(f"{name}: a difference is infinite; write NaN where a patient has no value")
-    n_seeds = int(present.any(axis=1).sum())
-    n_patients = int(present.any(axis=0).sum() if patients == "shared" else present.sum(axis=1).min(initial=width))
+    n_seeds, n_patients = int(present.any(axis=1).sum()), int(present.any(axis=0).sum())
     if n_seeds < min_seeds:
         raise UserError(f"{name}: {n_seeds} seeds have values; an interval over seeds needs {min_seeds}")
     if n_patients < max(min_patients, 2):
         raise UserError(f"{name}: {n_patients} patients have values; an interval needs {max(min_patients, 2)}")
-    filled = values[present.any(axis=1)]
-    asked = sum(len(row) for row in rows)
-    if patients == "shared":
-        filled = filled[:, present.any(axis=0)]
-        without = width - n_patients
-        error, freedom = _crossed_error(filled)
-    else:
-        without = asked - int(present.sum())
-        error, freedom = _drawn_error(filled)
-    return _Cells(filled if drop else values, patients, without, error, freedom)
+    filled = values[present.any(axis=1)][:, present.any(axis=0)]
+    return _Cells(filled if drop else values, values.shape[1] - n_patients, *_crossed_error(filled))
 
 
 def _crossed_error(values: np.ndarray) -> tuple[float, float]:
@@ -277,14 +256,6 @@ def _crossed_error(values: np.ndarray) -> tuple[float, float]:
     return float(np.sqrt(variance)), float(np.clip(satterthwaite, least, cells - 1))
 
 
-def _drawn_error(values: np.ndarray) -> tuple[float, float]:
-    """As :func:`_crossed_error`, every seed with patients of its own: the seeds' means hold all there is to know."""
-    if len(values) == 1:
-        return _crossed_error(values[:, np.isfinite(values[0])])
-    means = np.nanmean(values, axis=1)
-    return float(means.std(ddof=1) / np.sqrt(len(means))), len(means) - 1.0
-
-
 def _weighted_mean(values: np.ndarray, seeds: np.ndarray, patients: np.ndarray) -> np.ndarray:
     """``[R]``; a weight per seed ``[R, S]`` and per patient ``[R, P]``. NaN where no weight meets a value."""
     present = np.isfinite(values)
@@ -294,8 +265,6 @@ def _weighted_mean(values: np.ndarray, seeds: np.ndarray, patients: np.ndarray) 
 
 
 def _mean_of(cells: _Cells) -> float:
-    if cells.patients == "drawn":
-        return float(np.nanmean(np.nanmean(cells.values, axis=1)))
     return float(np.nanmean(cells.values))
 
 
@@ -304,18 +273,11 @@ def _shifts(family: Sequence[_Cells], resamples: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     n_seeds, n_patients = family[0].values.shape
     seeds = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=resamples).astype(float)
-    if family[0].patients == "drawn":
-        means = np.stack([_resampled_means(row[np.isfinite(row)], resamples, rng) for row in family[0].values], axis=1)
-        return ((seeds * means).sum(axis=1) / n_seeds - _mean_of(family[0]))[None]
     patients = rng.multinomial(n_patients, np.full(n_patients, 1 / n_patients), size=resamples).astype(float)
     moved = np.stack([_weighted_mean(cells.values, seeds, patients) - _mean_of(cells) for cells in family])
     # A resample that met none of a comparison's values says nothing of it; rounding is no deviation either.
     rounding = np.array([1e-12 * np.nanmax(np.abs(cells.values)) for cells in family])[:, None]
     return np.where(np.abs(moved) > rounding, moved, 0.0)
-
-
-def _resampled_means(row: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    return rng.multinomial(len(row), np.full(len(row), 1 / len(row)), size=resamples) @ row / len(row)
 
 
 def _stretch(cells: _Cells, shifts: np.ndarray, level: float) -> float:
@@ -331,18 +293,16 @@ def _interval(cells: _Cells, ends: tuple[float, float], level: float, shape: str
     present = cells.present
     by_patient = present.any(axis=0)
     n_seeds = int(present.any(axis=1).sum())
-    n_patients = int(by_patient.sum() if cells.patients == "shared" else present.sum())
-    what = "patients alone, one seed" if n_seeds == 1 else f"seeds and {cells.patients} patients"
-    missing = int((~present[present.any(axis=1)][:, by_patient]).sum()) if cells.patients == "shared" else 0
+    what = "patients alone, one seed" if n_seeds == 1 else "seeds and shared patients"
     return Interval(
         estimate=_mean_of(cells),
         low=ends[0],
         high=ends[1],
         level=level,
         method=f"{shape}, bootstrap of {what}, scaled to random effects with t; {resamples} resamples",
-        n_patients=n_patients,
+        n_patients=int(by_patient.sum()),
         n_seeds=n_seeds,
-        n_missing=missing,
+        n_missing=int((~present[present.any(axis=1)][:, by_patient]).sum()),
         n_without=cells.n_without,
         standard_error=cells.error,
         freedom=cells.freedom,

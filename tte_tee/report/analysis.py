@@ -211,12 +211,12 @@ _SETTING: Mapping[str, Callable[[Cell], float | None]] = {
 
 def _otherwise(cell: Cell, key: str) -> tuple[Any, ...]:
     """All settings but one. Arms without synthesis have none: what their name begins with tells them apart."""
-    adapter, synthesis = dict(cell.part("adapter")), dict(cell.part("synthesis"))
+    adapter = cell.part("adapter")
     kept = [adapter.get(name) for name in ("config", "method", "learnable", "steps", *(["rank"] * (key != "rank")))]
-    kept += [synthesis.get(name) for name in ("masks", "guidance", "steps", "filtered")]
+    kept += [cell.drawing]
     kept += [cell.ratio] if key != "ratio" else []
     kept += [cell.record.get("patients")] if key != "patients" else []
-    return (*kept, *(adapter.get("scope") or ()), None if synthesis else cell.arm.partition("-")[0])
+    return (*kept, *(adapter.get("scope") or ()), None if cell.part("synthesis") else cell.arm.partition("-")[0])
 
 
 def _series_name(cell: Cell, key: str) -> str:

@@ -66,14 +66,20 @@ class Cell:
         return math.inf if ratio is None else float(ratio)
 
     @property
+    def drawing(self) -> str:
+        """How its frames were drawn, all that is recorded of it: text that is equal where they were drawn alike."""
+        other = ("ratio", "frames", "seconds")  # how they were mixed in, and what it came to
+        return json.dumps({k: v for k, v in self.part("synthesis").items() if k not in other}, sort_keys=True)
+
+    @property
     def setting(self) -> tuple[Any, ...]:
         """What all seeds of an arm have in common."""
-        adapter, synthesis = self.part("adapter"), self.part("synthesis")
+        adapter = self.part("adapter")
         names = ("config", "method", "rank", "learnable", "trained", "steps")
         return (
             *(adapter.get(name) for name in names),
             tuple(adapter.get("scope") or ()),
-            *(synthesis.get(name) for name in ("masks", "guidance", "steps", "filtered")),
+            self.drawing,
             self.ratio,
             self.record.get("patients"),
         )

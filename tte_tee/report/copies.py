@@ -29,10 +29,11 @@ def _cell(rate: Mapping[str, Any] | None) -> str:
         return "-"
     if "not_estimable" in rate:
         return "not estimable"
-    return _percent(rate)
+    return share_words(rate)
 
 
-def _percent(share: Mapping[str, Any]) -> str:
+def share_words(share: Mapping[str, Any]) -> str:
+    """``1.2 [0.3, 4.0]``, in percent."""
     return f"{100 * share['share']:.1f} [{100 * share['low']:.1f}, {100 * share['high']:.1f}]"
 
 
@@ -55,5 +56,5 @@ def _basis(measure: str, threshold: Mapping[str, Any]) -> str:
     return (
         f"{measure}: above {threshold['threshold']:.3f} {ends}, which at most {100 * threshold['allowed']:g} % of "
         f"{threshold['frames']} {source} frames of {threshold['patients']} patients pass; of patients that it was not "
-        f"set on, {_percent(threshold['false_alarms'])} %"
+        f"set on, {share_words(threshold['false_alarms'])} %"
     )

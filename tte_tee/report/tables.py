@@ -10,6 +10,7 @@ from tte_tee.report import paper
 from tte_tee.report.analysis import Analysis, mask_fidelity
 from tte_tee.report.cells import Cell
 from tte_tee.report.compare import CANDIDATES, OVERALL, Comparison
+from tte_tee.report.copies import share_words
 
 NOTHING, UNKNOWN = "-", "not estimable"
 Row = tuple[str, ...]
@@ -240,7 +241,7 @@ def _copy_rows(cell: Cell) -> Iterator[Row]:
 def _share(rate: Mapping[str, Any] | None) -> str:
     if not rate or "share" not in rate:
         return f"{UNKNOWN}: {rate['not_estimable']}" if rate and "not_estimable" in rate else NOTHING
-    return f"{100 * rate['share']:.1f} [{100 * rate['low']:.1f}, {100 * rate['high']:.1f}]"
+    return share_words(rate)
 
 
 def setting_words(cell: Cell) -> Row:

@@ -12,10 +12,11 @@ import cv2
 import numpy as np
 import torch
 
+from tte_tee.data.alike import refuse_other_origin
 from tte_tee.data.curate.copying import origin_of
 from tte_tee.data.leakage import refuse_seen, seen_in
 from tte_tee.data.pictures import captioned, contact_sheet, legend, overlay, write_png
-from tte_tee.data.store import EchoStore, StoreWriter
+from tte_tee.data.store import REAL_ORIGINS, EchoStore, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.files import write_json
 from tte_tee.metrics.agreement import bland_altman
@@ -111,12 +112,11 @@ def true_frames(store: EchoStore, split: str, cohort: str | None = None) -> np.n
     if not len(chosen):
         raise UserError(f"{store.path}: no frame in split '{split}'{f' and cohort {cohort!r}' if cohort else ''}")
     frames = table.iloc[chosen]
-    strange = ~frames["origin"].isin(("acquired", "phantom")) | ~frames["mask_source"].isin(_TRUE)
-    if strange.any():
-        raise UserError(
-            f"{store.path}: {strange.sum()} frames are generated or have no true mask (first: "
-            f"{frames['key'][strange].iloc[0]}); scores are against acquired frames with a person's masks"
-        )
+    advice = "scores are against real frames with a person's masks, or the phantom's"
+    refuse_other_origin(store, chosen, REAL_ORIGINS, advice)
+    untrue = frames["key"][~frames["mask_source"].isin(_TRUE)]
+    if len(untrue):
+        raise UserError(f"{store.path}: {len(untrue)} frames have no true mask (first: {untrue.iloc[0]}); {advice}")
     return chosen
 
 
@@ -147,7 +147,7 @@ def write_judgement(
     values = {
         **provenance(),
         **record,
-        "store": {"name": store.path.name, "hash": store.content_hash},
+        "store": store.to_json(),
         **result.to_json(),
         "clinical": {"agreement": agreement, "frames": rows},
     }

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from tte_tee.data.alike import refuse_other_origin
+from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.leakage import BASE_SEEN, SEEN, patients_of_masks, refuse_seen, seen_in
 from tte_tee.data.store import EchoStore
-from tte_tee.errors import UserError
 from tte_tee.files import write_json
 from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
@@ -68,14 +69,8 @@ def drawn_frames(store: EchoStore) -> np.ndarray:
     Raises:
         UserError: a frame was not generated, or was drawn for no mask.
     """
-    table = store.table
-    strange = (table["origin"] != "generated") | (table["mask_source"] == "none")
-    if strange.any():
-        raise UserError(
-            f"{store.path}: {strange.sum()} frames were not generated, or for no mask (first: "
-            f"{table['key'][strange].iloc[0]}); give a store that 'synthesize' wrote"
-        )
-    return store.indices()
+    refuse_other_origin(store, store.indices(), ("generated",), "give a store that 'synthesize' wrote")
+    return usable_frames(store, None, plane=False)
 
 
 def behind(store: EchoStore, indices: np.ndarray) -> set[str]:
@@ -99,8 +94,8 @@ def write_mask_fidelity(
     values = {
         **provenance(),
         **record,
-        "synthetic": {"name": synthetic.path.name, "hash": synthetic.content_hash, **result.drawn.to_json()},
-        "real": {"name": real.path.name, "hash": real.content_hash, **result.real.to_json()},
+        "synthetic": {**synthetic.to_json(), **result.drawn.to_json()},
+        "real": {**real.to_json(), **result.real.to_json()},
     }
     write_json(folder / "mask_fidelity.json", values)
     write_cases(folder, synthetic, result.found, result.drawn)

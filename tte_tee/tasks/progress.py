@@ -10,6 +10,8 @@ from rich.table import Table
 from tte_tee.tasks.checkpoint import ends_a_step
 from tte_tee.tasks.task import Task
 
+_EVERY = 25  # steps from line to line of a log file
+
 
 class ParameterTable(Callback):
     """Prints, before training, which groups of layers are trained and what they weigh."""
@@ -34,14 +36,9 @@ class ParameterTable(Callback):
 
 
 class StepLines(Callback):
-    """A line now and then, and at the end, where no terminal shows a progress bar, as in a log file.
+    """A line now and then, and at the end, where no terminal shows a progress bar, as in a log file."""
 
-    Args:
-        every_n_steps: how often.
-    """
-
-    def __init__(self, every_n_steps: int = 25) -> None:
-        self.every_n_steps = every_n_steps
+    def __init__(self) -> None:
         self.console = Console(stderr=True)
 
     def on_train_batch_end(
@@ -49,7 +46,7 @@ class StepLines(Callback):
     ) -> None:
         """Prints step and losses when it is time."""
         step = trainer.global_step
-        due = ends_a_step(trainer, batch_idx) and (step % self.every_n_steps == 0 or step == trainer.max_steps)
+        due = ends_a_step(trainer, batch_idx) and (step % _EVERY == 0 or step == trainer.max_steps)
         if self.console.is_terminal or not trainer.is_global_zero or not due:
             return
         losses = (f"{name} {value:.4f}" for name, value in trainer.progress_bar_metrics.items() if "loss" in name)

@@ -1,10 +1,9 @@
 """``evaluate copies``: synthetic frames against those their adapter learnt from."""
 
 import argparse
-import shlex
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser, folder
+from tte_tee.cli.parser import Parser, command_line, folder
 
 _TEXT = """Finds, for each synthetic frame, the training frame that it is likest to, and says whether that is a copy.
 
@@ -56,7 +55,7 @@ def main(words: list[str]) -> None:
         control=EchoStore(options.control) if options.control else None,
     )
     extractor = load_extractor(options.extractor, options.device) if options.extractor else None
-    command = shlex.join(["python", "-m", "tte_tee", "evaluate", "copies", *words])
+    command = command_line("evaluate", "copies", *words)
     Console().print(copies_table(audit(stores, extractor, options.out, allowed=options.allowed, command=command)))
     print(f"left in {options.out}")
 

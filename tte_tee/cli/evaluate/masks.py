@@ -1,9 +1,8 @@
 """``evaluate masks``: whether drawn frames show the masks that they were drawn for."""
 
-import shlex
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser, folder
+from tte_tee.cli.parser import Parser, command_line, folder
 
 _TEXT = """Mask fidelity: Dice between the mask that a frame was drawn for and what a segmenter finds in it, for each
 structure, beside that segmenter's Dice on real frames. Far below: the generator does not obey its masks, and
@@ -45,7 +44,7 @@ def main(words: list[str]) -> None:
     chosen = {"split": options.split, "cohort": options.cohort}
     result = mask_fidelity(loaded, synthetic, real, **chosen, device=options.device)
     record = {
-        "command": shlex.join(["python", "-m", "tte_tee", "evaluate", "masks", *words]),
+        "command": command_line("evaluate", "masks", *words),
         **chosen,
         "segmenter": {"hash": loaded.hash, **loaded.record},
     }

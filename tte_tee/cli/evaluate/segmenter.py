@@ -1,9 +1,8 @@
 """``evaluate segmenter``: judge a segmenter on a store."""
 
-import shlex
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser, folder
+from tte_tee.cli.parser import Parser, command_line, folder
 
 _TEXT = """Scores a segmenter on frames of a store whose masks are known.
 
@@ -47,7 +46,7 @@ def main(words: list[str]) -> None:
     found = find_in_store(loaded, store, indices, options.device)
     result = score(store, found)
     record = {
-        "command": shlex.join(["python", "-m", "tte_tee", "evaluate", "segmenter", *words]),
+        "command": command_line("evaluate", "segmenter", *words),
         "split": options.split,
         "cohort": options.cohort,
         "segmenter": {"hash": loaded.hash, **loaded.record},

@@ -8,11 +8,11 @@ from tte_tee.data.store import EchoStore
 _SIDE, _SHOWN = 192, 6
 
 
-def before_and_after(store: EchoStore, edited: EchoStore, count: int = _SHOWN) -> np.ndarray:
+def before_and_after(store: EchoStore, edited: EchoStore) -> np.ndarray:
     """Masks spread over an edited store beside those of ``store`` that they were made from, uint8 RGB."""
     place = {key: index for index, key in enumerate(store.table["key"])}
     rows = []
-    for index in np.linspace(0, len(edited) - 1, min(count, len(edited))).round().astype(int):
+    for index in np.linspace(0, len(edited) - 1, min(_SHOWN, len(edited))).round().astype(int):
         info = edited.info(int(index))
         pairs = ((store, place[info.parent]), (edited, int(index)))
         rows.append([_picture(*pair) for pair in pairs])

@@ -81,6 +81,10 @@ class EchoStore:
     def __len__(self) -> int:
         return len(self.table)
 
+    def to_json(self) -> dict[str, str]:
+        """Name and hash, by which a record refers to a store."""
+        return {"name": self.path.name, "hash": self.content_hash}
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handles": {}}
 

@@ -24,6 +24,9 @@ SPLITS = ("train", "val", "test")
 ORIGINS = ("acquired", "phantom", "generated", "mask")
 """Who made the picture; ``mask``: nobody did, there is only a mask, and the picture is black."""
 
+REAL_ORIGINS = ("acquired", "phantom")
+"""Origins of the pictures that synthetic ones are held against: a scanner's, or the phantom's in their place."""
+
 MASK_SOURCES = ("annotated", "phantom", "ssm", "atlas", "oracle", "segmenter", "none")
 """Who made the mask: a person, the phantom, a 2D statistical shape model of training masks, 3D hearts
 of the atlas population, 3D hearts of the population that is tested on, a segmenter, or nobody (an

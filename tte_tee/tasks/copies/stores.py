@@ -4,12 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tte_tee.data.alike import refuse_other_kind
+from tte_tee.data.alike import refuse_other_kind, refuse_other_origin
 from tte_tee.data.leakage import learnt_from, refuse_seen, seen_by_learning_from
-from tte_tee.data.store import HELD_OUT, EchoStore
+from tte_tee.data.store import HELD_OUT, REAL_ORIGINS, EchoStore
 from tte_tee.errors import UserError
-
-_REAL = ("acquired", "phantom")
 
 
 @dataclass(frozen=True)
@@ -45,12 +43,9 @@ class AuditedStores:
         """
         for store in (self.training, self.held_out, *([self.control] if self.control else [])):
             refuse_other_kind(self.synthetic, store)
-        for store, origins, what in (
-            (self.synthetic, ("generated",), "synthetic"),
-            (self.training, _REAL, "real"),
-            (self.held_out, _REAL, "real"),
-        ):
-            _check_origin(store, origins, what)
+        _refuse_other_than_synthetic(self.synthetic)
+        for store in (self.training, self.held_out):
+            refuse_other_origin(store, store.indices(), REAL_ORIGINS, "give a store of real frames alone")
         if not len(self.training.indices(split="train")):
             raise UserError(f"{self.training.path}: no frame in split 'train'; give the store the adapter learnt from")
         refuse_other_training(self.synthetic, self.training)
@@ -66,7 +61,7 @@ class AuditedStores:
             self._check_control(self.control)
 
     def _check_control(self, control: EchoStore) -> None:
-        _check_origin(control, ("generated",), "synthetic")
+        _refuse_other_than_synthetic(control)
         ours, theirs = (_recorded(store, "adapter", "hash") for store in (self.synthetic, control))
         if len(ours) != 1 or ours != theirs:
             raise UserError(f"{control.path}: not drawn by the one adapter behind {self.synthetic.path}; draw it anew")
@@ -90,11 +85,8 @@ def refuse_other_training(synthetic: EchoStore, training: EchoStore) -> None:
         )
 
 
-def _check_origin(store: EchoStore, origins: tuple[str, ...], what: str) -> None:
-    strange = store.table[~store.table["origin"].isin(origins)]
-    if len(strange):
-        row = strange.iloc[0]
-        raise UserError(f"{store.path}: frame '{row['key']}' is {row['origin']}; give a store of {what} frames alone")
+def _refuse_other_than_synthetic(store: EchoStore) -> None:
+    refuse_other_origin(store, store.indices(), ("generated",), "give a store of synthetic frames alone")
 
 
 def _recorded(store: EchoStore, name: str, field: str) -> set[str]:

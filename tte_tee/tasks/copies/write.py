@@ -73,7 +73,7 @@ def audit(
 
 def _named(store: EchoStore, indices: np.ndarray) -> dict[str, Any]:
     patients = store.table["patient"].iloc[indices].nunique()
-    return {"name": store.path.name, "hash": store.content_hash, "frames": len(indices), "patients": patients}
+    return {**store.to_json(), "frames": len(indices), "patients": patients}
 
 
 def _threshold(measure: str, calibration: Calibration | str, control: bool) -> dict[str, Any]:

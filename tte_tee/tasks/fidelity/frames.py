@@ -11,10 +11,10 @@ from functools import cached_property
 
 import numpy as np
 
-from tte_tee.data.alike import refuse_other_labels, refuse_other_size
+from tte_tee.data.alike import refuse_other_labels, refuse_other_origin, refuse_other_size
 from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.leakage import learnt_from, refuse_seen, seen_in
-from tte_tee.data.store import EchoStore
+from tte_tee.data.store import REAL_ORIGINS, EchoStore
 from tte_tee.errors import UserError
 from tte_tee.models.extractors import Extractor
 
@@ -54,7 +54,7 @@ class FrameSet:
     def to_json(self) -> dict[str, object]:
         """Name and hash of the store, and how many frames of how many patients are looked at."""
         counts = {"frames": len(self), "patients": len(set(self.patients))}
-        return {"name": self.store.path.name, "hash": self.store.content_hash, **counts}
+        return {**self.store.to_json(), **counts}
 
 
 def real_set(store: EchoStore, split: str | None, cohort: str | None) -> FrameSet:
@@ -69,9 +69,7 @@ def real_set(store: EchoStore, split: str | None, cohort: str | None) -> FrameSe
         indices = indices[(table["cohort"] == cohort).to_numpy()]
     if not len(indices):
         raise UserError(f"{store.path}: no frame of cohort '{cohort}'{f' in split {split!r}' if split else ''}")
-    generated = store.table["origin"].iloc[indices] == "generated"
-    if generated.any():
-        raise UserError(f"{store.path}: {generated.sum()} frames were generated; --real takes acquired ones")
+    refuse_other_origin(store, indices, REAL_ORIGINS, "--real takes acquired ones")
     return FrameSet(store, indices)
 
 
