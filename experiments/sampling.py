@@ -21,6 +21,7 @@ import numpy as np
 from tte_tee.cli import main as tte_tee
 from tte_tee.data.store import EchoStore
 from tte_tee.metrics.fidelity import kernel_distance
+from tte_tee.models.diffusion import TRAIN_STEPS, make_sampler, noise_schedule
 from tte_tee.models.extractors import load_extractor
 from tte_tee.synthesis.frames import Sampling
 from tte_tee.synthesis.provenance import provenance
@@ -45,9 +46,10 @@ Json = dict[str, Any]
 
 
 def evaluations(sampling: Sampling) -> int:
-    """Of the network per frame; two in a guided step. Steps are spaced from the last one down."""
-    times = [1 - step / sampling.steps for step in range(sampling.steps)]
-    return sampling.steps + sum(t <= sampling.guided_below for t in times) * (sampling.guidance != 1.0)
+    """Of the network per frame; two in a guided step."""
+    times = make_sampler(sampling.sampler, noise_schedule(), sampling.steps).timesteps
+    guided = sampling.guidance != 1.0
+    return sum(1 + (guided and bool(time < sampling.guided_below * TRAIN_STEPS)) for time in times)
 
 
 def draw(name: str, options: argparse.Namespace) -> tuple[EchoStore, float | None]:
