@@ -90,9 +90,8 @@ test-slow: $(READY) ## run the slow tests alone
 test-all: $(READY) ## run all tests and say which lines none of them reaches
 	$(BIN)/python -m pytest --cov $(ARGS)
 
-bench: $(READY) ## measure what a user waits for, into experiments/bench/*.json
-	$(BIN)/python experiments/bench/speed.py --out experiments/bench/speed.json
-	$(BIN)/python experiments/bench/loading.py --out experiments/bench/loading.json
+bench: $(READY) ## measure what a user waits for, into experiments/bench: make bench [ARGS='--device cuda']
+	$(BIN)/python experiments/bench/run.py $(ARGS)
 
 faults: $(READY) ## kill commands and spoil their inputs, hundreds of times (hours), into experiments/bench/faults.*
 	$(BIN)/python experiments/bench/faults.py --out experiments/bench/faults.json $(ARGS)

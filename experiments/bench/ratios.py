@@ -92,14 +92,21 @@ class Row:
         }
 
 
-def interleaved(readings: Mapping[str, Reading], rounds: int) -> dict[str, list[float]]:
-    """What every arm took in every round; one more round goes before them, uncounted, to warm up."""
+def interleaved(readings: Mapping[str, Reading], rounds: int, *, warm_up: bool = True) -> dict[str, list[float]]:
+    """What every arm took in every round.
+
+    Args:
+        readings: the arms, in the order of their turns.
+        rounds: readings of each.
+        warm_up: one more round goes before, uncounted; memory needs none.
+    """
+    if warm_up:
+        for read in readings.values():
+            read()
     taken: dict[str, list[float]] = {name: [] for name in readings}
-    for turn in range(rounds + 1):
+    for _ in range(rounds):
         for name, read in readings.items():
-            value = read()
-            if turn:
-                taken[name].append(value)
+            taken[name].append(read())
     return taken
 
 

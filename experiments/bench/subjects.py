@@ -1,7 +1,6 @@
 """What the parts measure: the compact network, an adapter, batches, a training step, and its peak memory."""
 
 import copy
-import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,7 +22,7 @@ from tte_tee.models.adapters import add_lora
 from tte_tee.models.conditioning import encode_condition
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
 from tte_tee.models.diffusion import TRAIN_STEPS, diffusion_loss, noise_schedule
-from tte_tee.models.folders import SHIPPED, load_base
+from tte_tee.models.folders import SHIPPED, load_base, save_base
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.batches import repeatable
 from tte_tee.synthesis.frames import Sampling, draw_frames
@@ -35,7 +34,6 @@ USUAL = Sampling(steps=10, guidance=2.0)
 TINY = DenoiserConfig(
     image_size=16, channels=(8, 16), heads=(1, 2), attention=(False, True), patch=4, token_channels=8, norm_groups=4
 )
-MIB = 2**20
 
 
 def shape(options: Options, image_size: int | None = None) -> DenoiserConfig:
@@ -68,7 +66,9 @@ class Drawer:
         }
         batch = {name: values.to(matrix.device) for name, values in batch.items()}
         with repeatable(torch.get_num_threads()):
-            return draw_frames(self.denoiser, self.schedule, self.maskr2, batch, list(map(str, range(frames))), sampling)
+            return draw_frames(
+                self.denoiser, self.schedule, self.maskr2, batch, list(map(str, range(frames))), sampling
+            )
 
 
 def drawer(options: Options, image_size: int | None = None) -> Drawer:
@@ -82,6 +82,14 @@ def drawer(options: Options, image_size: int | None = None) -> Drawer:
     denoiser.unet = add_lora(denoiser.unet, LORA_MLP, rank=RANK, alpha=RANK)
     maskr2 = MaskR2(solve(CAMUS.structures, TEE.structures))
     return Drawer(denoiser.to(options.device).eval(), schedule, maskr2.to(options.device))
+
+
+def base_in(options: Options, folder: Path) -> str:
+    """Name of the shipped base, or where it is to be quick of a tiny one that is written into ``folder``."""
+    if not options.quick:
+        return SHIPPED
+    save_base(folder / "base", Denoiser(TINY), noise_schedule(), {"made": "for the bench"}, half=False)
+    return str(folder / "base")
 
 
 def trained(config: DenoiserConfig, scope: Sequence[str], device: str) -> Denoiser:
@@ -131,50 +139,53 @@ def step_memory(config: DenoiserConfig, scope: Sequence[str], frames: int, devic
     """MiB that training takes at its peak (weights, gradients, optimiser, activations), libraries left out."""
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-        before, peak = 0.0, partial(torch.cuda.max_memory_allocated, device)
+        before, peak = 0.0, lambda: torch.cuda.max_memory_allocated(device) / 2**20
     else:
         # Not ru_maxrss: that goes on from the peak of the process that started this one.
-        before, peak = _resident("VmRSS"), partial(_resident, "VmHWM")
+        before, peak = resident("VmRSS"), partial(resident, "VmHWM")
     step = training_step(trained(config, scope, device), frames, device)
     for _ in range(3):
         step()
     synchronize(device)
-    return (peak() - before) / MIB
+    return peak() - before
 
 
-def _resident(name: str) -> float:
-    """Bytes, of what Linux says of this process."""
+def resident(name: str) -> float:
+    """MiB, of what Linux says of this process (``VmRSS``, at most ``VmHWM``)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     (kib,) = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
-    return float(kib) * 1024
+    return float(kib) / 1024
 
 
 class Clock(Callback):
-    """Seconds per step of a fit, without the first few."""
+    """Logs the seconds per step of a fit, without the first few; what is logged comes back from other ranks."""
+
+    NAME = "seconds_a_step"
 
     def __init__(self, device: str, first: int) -> None:
         self.device, self.first = device, first
-        self.seconds = float("nan")
 
-    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == self.first:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        if trainer.global_step == self.first:
             synchronize(self.device)
             self._start = time.perf_counter()
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         if trainer.global_step == trainer.max_steps:
             synchronize(self.device)
-            self.seconds = (time.perf_counter() - self._start) / (trainer.max_steps - self.first)
+            took = (time.perf_counter() - self._start) / (trainer.max_steps - self.first)
+            pl_module.log(self.NAME, took, batch_size=1)
 
 
 def fit_seconds(
     module: L.LightningModule, data: Any, device: str, steps: int, *callbacks: Callback, **trainer: Any
 ) -> float:
     """Seconds per step of a fit of ``steps`` steps on a data module or loader, without logs, checkpoints, validation."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    clock = Clock(device, steps // 5)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     silent = {"enable_model_summary": False, "limit_val_batches": 0, "accelerator": torch.device(device).type}
+    clock = Clock(device, steps // 5)
     runner = L.Trainer(max_steps=steps, callbacks=[*callbacks, clock], **{"devices": 1, **quiet, **silent, **trainer})
     runner.fit(module, **{"datamodule" if isinstance(data, L.LightningDataModule) else "train_dataloaders": data})
-    return clock.seconds
+    return float(runner.callback_metrics[Clock.NAME])

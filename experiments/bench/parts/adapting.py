@@ -34,10 +34,9 @@ def measure(options: Options) -> list[Row]:
     steps = {name: training_step(trained(config, scope, device), frames, device) for name, scope in SCOPES.items()}
     arms = {**steps, **profile(config, frames, device)}
     rows = all_against(interleaved({name: seconds(arm, device) for name, arm in arms.items()}, options.rounds), FULL)
-    # A tiny network's is below what the allocator takes at a time; three processes an arm are enough, as it hardly varies.
-    scopes = options.pick(SCOPES, {name: SCOPES[name] for name in ("LoRA {CA, SA}", FULL)})
+    scopes = SCOPES if not options.quick else {name: SCOPES[name] for name in ("LoRA {CA, SA}", FULL)}
     memory = {name: partial(memory_of, config, scope, frames, device) for name, scope in scopes.items()}
-    taken = interleaved(memory, options.pick(3, 2))
+    taken = interleaved(memory, options.pick(3, 2), warm_up=False)
     return rows + [replace(row, what=f"{row.what}: memory") for row in all_against(taken, FULL, "MiB")]
 
 

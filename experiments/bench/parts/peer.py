@@ -30,7 +30,10 @@ def measure(options: Options) -> list[Row]:
     sizes = "{:.2f} M against {:.2f} M".format(*millions)
     one = row(taken, OURS, PEER, steps="", evaluations="1 against 1", parameters=sizes)
     frame = [(a * EVALUATIONS, b * TRAIN_STEPS) for a, b in one.pairs]
-    counts = {"steps": f"{USUAL.steps} against {TRAIN_STEPS:,}", "evaluations": f"{EVALUATIONS} against {TRAIN_STEPS:,}"}
+    counts = {
+        "steps": f"{USUAL.steps} against {TRAIN_STEPS:,}",
+        "evaluations": f"{EVALUATIONS} against {TRAIN_STEPS:,}",
+    }
     return [
         Row(f"{OURS}, one evaluation", PEER, "s a frame", one.pairs, one.columns),
         Row(f"{OURS}, a frame (extrapolated)", PEER, "s", frame, {**counts, "parameters": sizes}),
