@@ -10,8 +10,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "experiments/bench"))
 
-from ratios import Row, all_against, interleaved, row, table
-from run import PARTS, main, page
+from ratios import Row, all_against, interleaved, row, table  # noqa: E402
+from run import PARTS, main, page  # noqa: E402
 
 IN_PROCESSES = ("adapting", "loading", "scaling", "starting", "paper")
 """Parts that start processes, which import torch anew."""

@@ -65,10 +65,9 @@ class Drawer:
             "plane": torch.arange(frames) % len(PLANES),
         }
         batch = {name: values.to(matrix.device) for name, values in batch.items()}
+        keys = [str(number) for number in range(frames)]
         with repeatable(torch.get_num_threads()):
-            return draw_frames(
-                self.denoiser, self.schedule, self.maskr2, batch, list(map(str, range(frames))), sampling
-            )
+            return draw_frames(self.denoiser, self.schedule, self.maskr2, batch, keys, sampling)
 
 
 def drawer(options: Options, image_size: int | None = None) -> Drawer:
@@ -165,9 +164,7 @@ class Clock(Callback):
     def __init__(self, device: str, first: int) -> None:
         self.device, self.first = device, first
 
-    def on_train_batch_start(
-        self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
-    ) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
         if trainer.global_step == self.first:
             synchronize(self.device)
             self._start = time.perf_counter()
@@ -182,7 +179,7 @@ class Clock(Callback):
 def fit_seconds(
     module: L.LightningModule, data: Any, device: str, steps: int, *callbacks: Callback, **trainer: Any
 ) -> float:
-    """Seconds per step of a fit of ``steps`` steps on a data module or loader, without logs, checkpoints, validation."""
+    """Seconds per step of a fit on a data module or loader, without logs, checkpoints and validation."""
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     silent = {"enable_model_summary": False, "limit_val_batches": 0, "accelerator": torch.device(device).type}
     clock = Clock(device, steps // 5)

@@ -6,6 +6,8 @@ steps: 18 evaluations. One evaluation of either is measured; the cost of a frame
 times cost of one.
 """
 
+from collections.abc import Callable
+
 import torch
 from monai.networks.nets import SPADEDiffusionModelUNet
 from ratios import Options, Row, interleaved, row, seconds
@@ -28,15 +30,12 @@ def measure(options: Options) -> list[Row]:
         taken = interleaved({name: seconds(arm, device, frames) for name, arm in work.items()}, options.few)
     millions = [sum(p.numel() for p in networks[name].parameters()) / 1e6 for name in (OURS, PEER)]
     sizes = "{:.2f} M against {:.2f} M".format(*millions)
-    one = row(taken, OURS, PEER, steps="", evaluations="1 against 1", parameters=sizes)
+    one = row(taken, OURS, PEER)
     frame = [(a * EVALUATIONS, b * TRAIN_STEPS) for a, b in one.pairs]
-    counts = {
-        "steps": f"{USUAL.steps} against {TRAIN_STEPS:,}",
-        "evaluations": f"{EVALUATIONS} against {TRAIN_STEPS:,}",
-    }
+    steps, evaluations = f"{USUAL.steps} against {TRAIN_STEPS:,}", f"{EVALUATIONS} against {TRAIN_STEPS:,}"
     return [
-        Row(f"{OURS}, one evaluation", PEER, "s a frame", one.pairs, one.columns),
-        Row(f"{OURS}, a frame (extrapolated)", PEER, "s", frame, {**counts, "parameters": sizes}),
+        Row(f"{OURS}, one evaluation", PEER, "s a frame", one.pairs, {"parameters": sizes}),
+        Row(f"{OURS}, a frame", PEER, "s, extrapolated", frame, {"steps": steps, "evaluations": evaluations}),
     ]
 
 
@@ -55,7 +54,7 @@ def spade(options: Options) -> SPADEDiffusionModelUNet:
     )
 
 
-def evaluation(network: SPADEDiffusionModelUNet, options: Options, frames: int) -> object:
+def evaluation(network: SPADEDiffusionModelUNet, options: Options, frames: int) -> Callable[[], torch.Tensor]:
     """One evaluation of a batch."""
     side, device = shape(options).image_size, options.device
     noisy, mask = torch.randn(frames, 1, side, side), torch.rand(frames, len(TEE.structures) + 1, side, side)

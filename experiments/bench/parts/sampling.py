@@ -8,7 +8,7 @@ batch.
 
 from dataclasses import replace
 
-from ratios import Options, Row, all_against, interleaved, row, seconds
+from ratios import Options, Reading, Row, all_against, interleaved, row, seconds
 from subjects import USUAL, Drawer, drawer
 
 from tte_tee.synthesis.frames import Sampling
@@ -22,7 +22,7 @@ def measure(options: Options) -> list[Row]:
     merged = plain.merged()
     frames = options.pick(4, 2)
 
-    def reading(of: Drawer, sampling: Sampling, count: int = frames) -> object:
+    def reading(of: Drawer, sampling: Sampling, count: int = frames) -> Reading:
         return seconds(lambda: of.draw(count, sampling), options.device, count)
 
     taken = interleaved(

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from ratios import Options, Row, all_against, interleaved, row, seconds
+from ratios import Options, Reading, Row, all_against, interleaved, row, seconds
 from subjects import LORA_MLP, RANK, USUAL, base_in, fit_seconds, fresh_process, shape, trained, training_step
 
 from tte_tee.anatomy import TEE, solve
@@ -35,7 +35,7 @@ def measure(options: Options) -> list[Row]:
         return rows + process_rows(options, Path(name))
 
 
-def per_frame(options: Options, side: int, frames: int) -> object:
+def per_frame(options: Options, side: int, frames: int) -> Reading:
     """A step of training, over the frames of its batch."""
     step = training_step(trained(shape(options, side), LORA_MLP, options.device), frames, options.device)
     return seconds(step, options.device, frames)
