@@ -1,12 +1,8 @@
-"""What the parts measure: the compact network, an adapter, batches, a training step, and its peak memory."""
+"""What several parts measure: an adapter that draws, and a fit by the clock."""
 
 import copy
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +10,21 @@ import lightning as L
 import torch
 from diffusers import DDPMScheduler
 from lightning.pytorch.callbacks import Callback
+from networks import LORA_MLP, RANK, TINY, shape
 from ratios import Options, synchronize
 from torch import Tensor
 
 from tte_tee.anatomy import CAMUS, PLANES, TEE, solve
 from tte_tee.models.adapters import add_lora
-from tte_tee.models.conditioning import encode_condition
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
-from tte_tee.models.diffusion import TRAIN_STEPS, diffusion_loss, noise_schedule
+from tte_tee.models.diffusion import noise_schedule
 from tte_tee.models.folders import SHIPPED, load_base, save_base
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.batches import repeatable
 from tte_tee.synthesis.frames import Sampling, draw_frames
 
-LORA_MLP = ("cross_attention", "feed_forward", "time_embedding")
-RANK = 4
 USUAL = Sampling(steps=10, guidance=2.0)
 """Ten steps of sde-dpm++, guided."""
-TINY = DenoiserConfig(
-    image_size=16, channels=(8, 16), heads=(1, 2), attention=(False, True), patch=4, token_channels=8, norm_groups=4
-)
-
-
-def shape(options: Options, image_size: int | None = None) -> DenoiserConfig:
-    """The compact network, or where it is to be quick a tiny one."""
-    config = options.pick(DenoiserConfig(), TINY)
-    return replace(config, image_size=image_size or config.image_size)
 
 
 @dataclass
@@ -73,11 +58,11 @@ class Drawer:
 def drawer(options: Options, image_size: int | None = None) -> Drawer:
     """LoRA of scope ``lora_mlp`` on the shipped base, or, of another size, on random weights."""
     config = shape(options, image_size)
-    shipped = config == DenoiserConfig()
-    denoiser, schedule = Denoiser(config), noise_schedule()
-    if shipped:
+    if config == DenoiserConfig():
         base = load_base(SHIPPED)
         denoiser, schedule = base.denoiser, base.schedule
+    else:
+        denoiser, schedule = Denoiser(config), noise_schedule()
     denoiser.unet = add_lora(denoiser.unet, LORA_MLP, rank=RANK, alpha=RANK)
     maskr2 = MaskR2(solve(CAMUS.structures, TEE.structures))
     return Drawer(denoiser.to(options.device).eval(), schedule, maskr2.to(options.device))
@@ -89,71 +74,6 @@ def base_in(options: Options, folder: Path) -> str:
         return SHIPPED
     save_base(folder / "base", Denoiser(TINY), noise_schedule(), {"made": "for the bench"}, half=False)
     return str(folder / "base")
-
-
-def trained(config: DenoiserConfig, scope: Sequence[str], device: str) -> Denoiser:
-    """A network to train by LoRA on ``scope``; by all its weights where that is empty."""
-    denoiser = Denoiser(config)
-    if scope:
-        denoiser.unet = add_lora(denoiser.unet, scope, rank=RANK, alpha=RANK)
-    return denoiser.to(device).train()
-
-
-def loss_of(denoiser: Denoiser, frames: int, device: str, *, input_gradient: bool = False) -> Callable[[], Tensor]:
-    """The loss of a fixed batch; ``input_gradient`` asks for the gradient of the images as well."""
-    side, channels = denoiser.config.image_size, len(denoiser.config.structures)
-    image = torch.rand(frames, 1, side, side, device=device).requires_grad_(input_gradient)
-    mask = (torch.rand(frames, channels, side, side, device=device) > 0.8).float()
-    condition = encode_condition(mask, torch.ones(frames, 1, side, side, device=device))
-    plane = torch.arange(frames, device=device) % len(PLANES)
-    timesteps, noise = torch.arange(frames, device=device) * 37 % TRAIN_STEPS, torch.randn_like(image)
-    schedule = noise_schedule()
-
-    def denoise(noisy: Tensor, t: Tensor) -> Tensor:
-        return denoiser(noisy, t, condition, plane)
-
-    return lambda: diffusion_loss(denoise, schedule, image, timesteps, noise, None).mean()
-
-
-def training_step(denoiser: Denoiser, frames: int, device: str) -> Callable[[], None]:
-    """Forward, backward and AdamW on what is to be trained, of one batch."""
-    optimizer = torch.optim.AdamW([p for p in denoiser.parameters() if p.requires_grad], 1e-4)
-    loss = loss_of(denoiser, frames, device)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-
-    return step
-
-
-def fresh_process(work: Callable[..., Any], *words: Any) -> Any:
-    """``work(*words)`` in a new process, into which nothing comes from this one; both must pickle."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(work, *words).result()
-
-
-def step_memory(config: DenoiserConfig, scope: Sequence[str], frames: int, device: str) -> float:
-    """MiB that training takes at its peak (weights, gradients, optimiser, activations), libraries left out."""
-    if torch.device(device).type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before, peak = 0.0, lambda: torch.cuda.max_memory_allocated(device) / 2**20
-    else:
-        # Not ru_maxrss: that goes on from the peak of the process that started this one.
-        before, peak = resident("VmRSS"), partial(resident, "VmHWM")
-    step = training_step(trained(config, scope, device), frames, device)
-    for _ in range(3):
-        step()
-    synchronize(device)
-    return peak() - before
-
-
-def resident(name: str) -> float:
-    """MiB, of what Linux says of this process (``VmRSS``, at most ``VmHWM``)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (kib,) = (line.split()[1] for line in lines if line.startswith(f"{name}:"))
-    return float(kib) / 1024
 
 
 class Clock(Callback):

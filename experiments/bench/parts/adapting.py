@@ -12,8 +12,9 @@ from dataclasses import replace
 from functools import partial
 
 import torch
+from memory import fresh_process, step_memory
+from networks import loss_of, shape, trained, training_step
 from ratios import Options, Row, all_against, interleaved, seconds
-from subjects import fresh_process, loss_of, shape, step_memory, trained, training_step
 
 from tte_tee.models.adapters import GROUPS
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
@@ -35,14 +36,9 @@ def measure(options: Options) -> list[Row]:
     arms = {**steps, **profile(config, frames, device)}
     rows = all_against(interleaved({name: seconds(arm, device) for name, arm in arms.items()}, options.rounds), FULL)
     scopes = SCOPES if not options.quick else {name: SCOPES[name] for name in ("LoRA {CA, SA}", FULL)}
-    memory = {name: partial(memory_of, config, scope, frames, device) for name, scope in scopes.items()}
-    taken = interleaved(memory, options.pick(3, 2), warm_up=False)
-    return rows + [replace(row, what=f"{row.what}: memory") for row in all_against(taken, FULL, "MiB")]
-
-
-def memory_of(config: DenoiserConfig, scope: tuple[str, ...], frames: int, device: str) -> float:
-    """MiB, in a process of its own."""
-    return float(fresh_process(step_memory, config, scope, frames, device))
+    peaks = {name: partial(fresh_process, step_memory, config, scope, frames, device) for name, scope in scopes.items()}
+    memory = all_against(interleaved(peaks, options.pick(3, 2), warm_up=False), FULL, "MiB")
+    return rows + [replace(row, what=f"{row.what}: memory") for row in memory]
 
 
 def profile(config: DenoiserConfig, frames: int, device: str) -> dict[str, Callable[[], object]]:

@@ -18,17 +18,17 @@ import monai.transforms as mt
 import nibabel
 import numpy as np
 import yaml
+from memory import fill_and_read, fresh_process
 from monai.data import CacheDataset
+from networks import LORA_MLP, shape, trained, training_step
 from ratios import Options, Row, interleaved, row, seconds
-from subjects import LORA_MLP, fresh_process, resident, shape, trained, training_step
 from torch.utils.data import default_collate
 
-from tte_tee.anatomy import TEE
 from tte_tee.data.datamodule import Batch, FrameDataset
 from tte_tee.data.mixing import FrameStream
 from tte_tee.data.pack import pack_folder
 from tte_tee.data.phantom import PhantomSpec, write_phantom
-from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
+from tte_tee.data.store import EchoStore
 from tte_tee.models.diffusion import keyed_draws
 
 COPIES = 9  # of each frame in the folder that is packed: 1,800 frames, as many as CAMUS has
@@ -167,22 +167,7 @@ def cached(folder: Path, count: int) -> CacheDataset:
 
 
 def memory_row(options: Options, folder: Path) -> Row:
-    """Many frames against a hundredth of them, libraries included."""
-    counts = options.pick((200_000, 2_000), (400, 4))
+    """Many frames against a hundredth of them."""
+    counts = options.pick((200_000, 2_000), (4000, 40))
     arms = {f"a store of {count:,} frames": partial(fresh_process, fill_and_read, folder, count) for count in counts}
     return row(interleaved(arms, 2, warm_up=False), *arms, "MiB")
-
-
-def fill_and_read(folder: Path, frames: int) -> float:
-    """Writes a store of many small frames and reads some; the highest resident size in MiB, of a process of its own."""
-    path, frame = folder / f"{frames}_frames.h5", np.zeros((3, 32, 32), np.uint8)
-    frame[2] = 1
-    with StoreWriter(path, TEE, licence="none", command="bench") as writer:
-        for i in range(frames):
-            name = f"patient{i // 20:05d}"
-            info = FrameInfo(f"{name}/{i:06d}", name, "ME4C", "train", "acquired", mask_source="none")
-            writer.append(*frame, info)
-    store = EchoStore(path)
-    for i in np.random.default_rng(0).integers(0, frames, 2000).tolist():
-        store.frame(i)
-    return resident("VmHWM")

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import yaml
+from memory import fresh_process, step_memory
+from networks import TINY, shape, trained, training_step
 from ratios import Options, Row, interleaved, row, seconds
-from subjects import TINY, fresh_process, shape, step_memory, trained, training_step
 
 from tte_tee.models.denoiser import DenoiserConfig
 

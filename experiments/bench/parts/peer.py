@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import torch
 from monai.networks.nets import SPADEDiffusionModelUNet
+from networks import TINY, loss_of, shape
 from ratios import Options, Row, interleaved, row, seconds
-from subjects import TINY, USUAL, loss_of, shape
+from subjects import USUAL
 
 from tte_tee.anatomy import TEE
 from tte_tee.models.denoiser import Denoiser

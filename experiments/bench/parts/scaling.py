@@ -10,8 +10,10 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from memory import fresh_process
+from networks import LORA_MLP, RANK, shape, trained, training_step
 from ratios import Options, Reading, Row, all_against, interleaved, row, seconds
-from subjects import LORA_MLP, RANK, USUAL, base_in, fit_seconds, fresh_process, shape, trained, training_step
+from subjects import USUAL, base_in, fit_seconds
 
 from tte_tee.anatomy import TEE, solve
 from tte_tee.data.datamodule import EchoDataModule

@@ -8,8 +8,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from networks import shape
 from ratios import Options, Row, interleaved, row, seconds
-from subjects import base_in, shape
+from subjects import base_in
 
 from tte_tee.data.phantom import PhantomSpec, write_phantom
 
