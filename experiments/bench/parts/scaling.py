@@ -46,7 +46,7 @@ def per_frame(options: Options, side: int, frames: int) -> Reading:
 def process_rows(options: Options, folder: Path) -> list[Row]:
     """One process against two; ranks need a device each."""
     masks = folder / "masks.h5"
-    write_phantom(PhantomSpec("tee", options.pick(32, 8), size=shape(options).image_size), masks)
+    write_phantom(PhantomSpec("tee", options.pick(16, 8), size=shape(options).image_size), masks)
     base = base_in(options, folder)
     adapter = write_adapter(base, folder / "adapter")
 
@@ -56,16 +56,16 @@ def process_rows(options: Options, folder: Path) -> list[Row]:
             masks,
             folder / "drawn.h5",
             sampling=USUAL,
-            batch_size=options.pick(16, 4),
+            batch_size=options.pick(8, 4),
             device=options.device,
             processes=processes,
         )
 
     arms = {f"synthesize, {count} processes": seconds(partial(draw, count)) for count in (2, 1)}
-    rows = [row(interleaved(arms, options.pick(3, 2)), *arms)]
+    rows = [row(interleaved(arms, options.pick(3, 2), warm_up=False), *arms)]
     if torch.device(options.device).type == "cpu" or torch.cuda.device_count() > 1:
         ranks = {f"fit, {n} ranks": partial(fresh_process, fit_with_ranks, options, masks, base, n) for n in (2, 1)}
-        rows.append(row(interleaved(ranks, options.pick(3, 2)), *ranks, "s a step"))
+        rows.append(row(interleaved(ranks, options.pick(3, 2), warm_up=False), *ranks, "s a step"))
     return rows
 
 
