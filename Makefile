@@ -90,9 +90,8 @@ test-slow: $(READY) ## run the slow tests alone
 test-all: $(READY) ## run all tests and say which lines none of them reaches
 	$(BIN)/python -m pytest --cov $(ARGS)
 
-bench: $(READY) ## measure what a user waits for, into experiments/bench/*.json
-	$(BIN)/python experiments/bench/speed.py --out experiments/bench/speed.json
-	$(BIN)/python experiments/bench/loading.py --out experiments/bench/loading.json
+bench: $(READY) ## measure what a user waits for, into experiments/bench: make bench [ARGS='--device cuda']
+	$(BIN)/python experiments/bench/run.py $(ARGS)
 
 mutations: $(READY) ## break lines that results rest on, one at a time, and say which test notices: make mutations [ARGS=leak]
 	$(BIN)/python experiments/mutations.py $(ARGS)
