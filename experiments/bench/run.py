@@ -8,7 +8,6 @@ parts and other devices stay. --quick tries every part on tiny networks, and wri
 
 import argparse
 import importlib
-import logging
 import os
 import platform
 import tempfile
@@ -80,7 +79,6 @@ def main(words: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="folder of results.json and README.md (default: beside this script)")
     given = parser.parse_args(words)
     options, kind = Options(given.device, given.quick), torch.device(given.device).type
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as nowhere:
         out = given.out or (Path(nowhere) if given.quick else HERE)
         results = out / "results.json"

@@ -1,7 +1,9 @@
 """What several parts measure: an adapter that draws, and a fit by the clock."""
 
 import copy
+import logging
 import time
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,7 +104,10 @@ def fit_seconds(
     """Seconds per step of a fit on a data module or loader, without logs, checkpoints and validation."""
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
     silent = {"enable_model_summary": False, "limit_val_batches": 0, "accelerator": torch.device(device).type}
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     clock = Clock(device, steps // 5)
     runner = L.Trainer(max_steps=steps, callbacks=[*callbacks, clock], **{"devices": 1, **quiet, **silent, **trainer})
-    runner.fit(module, **{"datamodule" if isinstance(data, L.LightningDataModule) else "train_dataloaders": data})
+    with warnings.catch_warnings(action="ignore"):
+        runner.fit(module, **{"datamodule" if isinstance(data, L.LightningDataModule) else "train_dataloaders": data})
     return float(runner.callback_metrics[Clock.NAME])
