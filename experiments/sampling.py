@@ -21,7 +21,6 @@ import numpy as np
 from tte_tee.cli import main as tte_tee
 from tte_tee.data.store import EchoStore
 from tte_tee.metrics.fidelity import kernel_distance
-from tte_tee.models.diffusion import TRAIN_STEPS, make_sampler, noise_schedule
 from tte_tee.models.extractors import load_extractor
 from tte_tee.synthesis.frames import Sampling
 from tte_tee.synthesis.provenance import provenance
@@ -43,13 +42,6 @@ MARGIN_DICE, MARGIN_KID = 1.0, 0.1
 HALVES = 200
 ONE_SIDED = 1.645
 Json = dict[str, Any]
-
-
-def evaluations(sampling: Sampling) -> int:
-    """Of the network per frame; two in a guided step."""
-    times = make_sampler(sampling.sampler, noise_schedule(), sampling.steps).timesteps
-    guided = sampling.guidance != 1.0
-    return sum(1 + (guided and bool(time < sampling.guided_below * TRAIN_STEPS)) for time in times)
 
 
 def draw(name: str, options: argparse.Namespace) -> tuple[EchoStore, float | None]:
@@ -124,7 +116,7 @@ def compare(options: argparse.Namespace) -> list[Json]:
             {
                 "name": name,
                 **asdict(SETTINGS[name]),
-                "evaluations": evaluations(SETTINGS[name]),
+                "evaluations": SETTINGS[name].evaluations,
                 "frames": len(store),
                 "seconds": seconds,
                 "mask_fidelity": float(np.mean(list(dice[name].values()))),

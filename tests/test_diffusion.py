@@ -19,6 +19,7 @@ from tte_tee.models.diffusion import (
     sample,
     time_steps,
 )
+from tte_tee.synthesis.frames import Sampling
 
 SAMPLERS = ("sde-dpm++", "dpm++", "ddim", "ddpm", "unipc")
 PREDICTIONS = ("epsilon", "v_prediction")
@@ -224,3 +225,9 @@ def test_guidance_acts_below_a_share_of_the_steps_alone(denoiser: Denoiser, cond
     draw(watched, condition, [0, 1, 2], guidance=2.0, guided_below=0.4)  # type: ignore[arg-type]
     assert [count for _, count in asked] == [3, 3, 3, 6]
     assert asked[2][0] >= 400 > asked[3][0]
+
+
+def test_a_guided_step_costs_two_evaluations() -> None:
+    assert Sampling(steps=10).evaluations == 10
+    assert Sampling("ddim", steps=10, guidance=2.0, guided_below=0.45).evaluations == 14
+    assert Sampling(steps=10, guidance=2.0, guided_below=1.0).evaluations == 20

@@ -133,14 +133,14 @@ def make_sampler(name: Sampler, schedule: DDPMScheduler, steps: int) -> DDPMSche
     down ("trailing", Lin et al. 2024): the start is pure noise, so the first step must be the one that was trained
     on almost pure noise.
     """
-    config = {**schedule.config, "timestep_spacing": "trailing"}
     if name in ("dpm++", "sde-dpm++"):
         algorithm = name.replace("dpm", "dpmsolver")
-        solver = DPMSolverMultistepScheduler.from_config(config, algorithm_type=algorithm, solver_order=2)
+        solver = DPMSolverMultistepScheduler.from_config(schedule.config, algorithm_type=algorithm, solver_order=2)
         solver.set_timesteps(timesteps=time_steps(schedule, steps))
         return solver
     kinds = {"unipc": UniPCMultistepScheduler, "ddim": DDIMScheduler, "ddpm": DDPMScheduler}
-    solver = kinds[name].from_config(config)
+    # As an option of its own: diffusers drops what a config holds by default, whatever its value was changed to.
+    solver = kinds[name].from_config(schedule.config, timestep_spacing="trailing")
     solver.set_timesteps(steps)
     return solver
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from tte_tee.errors import UserError
 from tte_tee.models.conditioning import encode_condition
 from tte_tee.models.denoiser import Denoiser
-from tte_tee.models.diffusion import TRAIN_STEPS, Sampler, generator_for, sample
+from tte_tee.models.diffusion import TRAIN_STEPS, Sampler, generator_for, make_sampler, noise_schedule, sample
 from tte_tee.models.maskr2 import MaskR2
 
 
@@ -52,6 +52,13 @@ class Sampling:
             raise UserError(f"sampling: guided_below {self.guided_below}; a share above 0 and up to 1")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"sampling: seed {self.seed}; use a whole number of 0 or more, below 2 ** 63")
+
+    @property
+    def evaluations(self) -> int:
+        """Of the network per frame; two in a guided step."""
+        times = make_sampler(self.sampler, noise_schedule(), self.steps).timesteps
+        guided = self.guidance != 1.0
+        return sum(1 + (guided and bool(time < self.guided_below * TRAIN_STEPS)) for time in times)
 
 
 def draw_frames(
