@@ -34,15 +34,15 @@ KEPT = (
 )
 
 
-def fit(config: str, name: str, work: Path, seed: int, *words: str) -> Path:
-    """Trains an arm; returns the folder of its segmenter."""
+def fit(config: str, name: str, work: Path, seed: int, *words: str, product: str = "segmenter") -> Path:
+    """Trains an arm; returns the folder of its segmenter or adapter."""
     run = work / "runs" / name / "version_0"
-    if not (run / "segmenter").is_dir():
+    if not (run / product).is_dir():
         shutil.rmtree(run, ignore_errors=True)
         logger = (f"--trainer.logger.init_args.save_dir={work / 'runs'}", f"--trainer.logger.init_args.name={name}")
         common = (f"--seed_everything={seed}", "--trainer.precision=bf16-mixed", "--trainer.logger.init_args.version=0")
         tte_tee(["fit", f"--config={CONFIGS / config}.yaml", *common, *logger, *words])
-    return run / "segmenter"
+    return run / product
 
 
 def judge(segmenter: Path, store: Path, arm: str, seed: int, out: Path, **about: Any) -> None:

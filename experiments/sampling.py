@@ -1,22 +1,22 @@
 """How few evaluations of the network a frame needs: mask fidelity and KID of cheap samplers against 100-step DDIM.
 
-    python experiments/sampling.py --adapter A --masks M.h5 --real R.h5 --segmenter S --unadapted U.h5 \\
-        --work W --out results/sampling
+    python experiments/sampling.py --work W --out results/sampling
 
-M.h5 holds masks of patients whom neither adapter nor segmenter S (a judge trained on other real frames) knows; R.h5
-real frames of yet others; U.h5 frames drawn for M.h5 without adaptation, KID's ceiling. A cheap sampler is equivalent
-where mask fidelity, a mean over structures, is less than 1 point below the reference's and KID less than 10 % of
-ceiling minus floor above it, each at the worse end of its one-sided 95 % interval over patients.
+One adapter, ``lora_mlp`` of the adaptation cohort's first 20 patients, draws for the masks of 24 pool patients; a
+segmenter of the other pool patients judges, and KID, in its features, is against the adaptation cohort's other 80.
+KID's ceiling are frames of the unadapted base. A cheap sampler is equivalent where mask fidelity, a mean over
+structures, is less than 1 point below the reference's and KID less than 10 % of ceiling minus floor above it, each at
+the worse end of its one-sided 95 % interval over patients.
 """
 
 import argparse
 import json
-import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from baselines import fit, make
 
 from tte_tee.cli import main as tte_tee
 from tte_tee.data.store import EchoStore
@@ -26,17 +26,18 @@ from tte_tee.synthesis.frames import Sampling
 from tte_tee.synthesis.provenance import provenance
 
 REFERENCE = "ddim 100"
+GUIDED = Sampling("sde-dpm++", 12, 2.0, 0.6)
 SETTINGS = {
-    REFERENCE: Sampling("ddim", 100, 2.0),
-    "sde-dpm++ 20": Sampling("sde-dpm++", 20, 2.0),
-    "sde-dpm++ 20, bf16": Sampling("sde-dpm++", 20, 2.0, precision="bf16"),
-    "sde-dpm++ 10": Sampling("sde-dpm++", 10, 2.0, precision="bf16"),
-    "sde-dpm++ 7": Sampling("sde-dpm++", 7, 2.0, precision="bf16"),
-    "sde-dpm++ 5": Sampling("sde-dpm++", 5, 2.0, 0.6, precision="bf16"),
-    "sde-dpm++ 8, unguided": Sampling("sde-dpm++", 8, precision="bf16"),
-    "dpm++ 7": Sampling("dpm++", 7, 2.0, precision="bf16"),
-    "unipc 7": Sampling("unipc", 7, 2.0, precision="bf16"),
-    "ddim 7": Sampling("ddim", 7, 2.0, precision="bf16"),
+    REFERENCE: Sampling("ddim", 100, 2.0, 0.6),
+    "sde-dpm++ 20": replace(GUIDED, steps=20),
+    "sde-dpm++ 12": GUIDED,
+    "sde-dpm++ 12, bf16": replace(GUIDED, precision="bf16"),
+    "sde-dpm++ 8": replace(GUIDED, steps=8),
+    "sde-dpm++ 5": replace(GUIDED, steps=5, guided_below=0.8),
+    "dpm++ 5": replace(GUIDED, sampler="dpm++", steps=5, guided_below=0.8),
+    "unipc 5": replace(GUIDED, sampler="unipc", steps=5),
+    "ddim 5": replace(GUIDED, sampler="ddim", steps=5),
+    "sde-dpm++ 8, unguided": replace(GUIDED, steps=8, guidance=1.0),
 }
 MARGIN_DICE, MARGIN_KID = 1.0, 0.1
 HALVES = 200
@@ -44,24 +45,67 @@ ONE_SIDED = 1.645
 Json = dict[str, Any]
 
 
-def draw(name: str, options: argparse.Namespace) -> tuple[EchoStore, float | None]:
-    """The frames of a setting, and the seconds that drawing them took, unless that was done before."""
-    store, sampling = options.work / f"{name.replace(',', '').replace(' ', '_')}.h5", SETTINGS[name]
-    if store.exists():
-        return EchoStore(store), None
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Study:
+    """Who draws, for which masks, and who judges.
+
+    Attributes:
+        work: folder of stores and runs.
+        adapter: folder.
+        masks: store of patients whom neither adapter nor judge knows.
+        real: store of yet other patients.
+        judge: folder of a segmenter.
+        unadapted: frames for ``masks`` of the base as it is.
+    """
+
+    work: Path
+    adapter: Path
+    masks: Path
+    real: Path
+    judge: Path
+    unadapted: Path
+
+
+def prepare(work: Path) -> Study:
+    """Makes what is not there yet."""
+    work.mkdir(parents=True, exist_ok=True)
+    few, *others = (
+        make(work / f"adaptation{first}.h5", "phantom", "--cohort", "adaptation", "--first", str(first))
+        for first in range(0, 100, 20)
+    )
+    pool = make(work / "pool.h5", "phantom", "--cohort", "pool")
+    dealt = make(work / "dealt.h5", "split", str(pool), "--val", "0.1", "--test", "0.12")
+    masks = make(work / "masks.h5", "subset", str(dealt), "--split", "test")
+    real = make(work / "real.h5", "merge", *map(str, others))
+    judge = fit("seg_others", "judge", work, 0, f"--data.real={dealt}", f"--data.test={few}")
+    data = ("--data=EchoDataModule", f"--data.store={few}")
+    adapter, control = (fit(arm, arm, work, 0, *data, product="adapter") for arm in ("lora_mlp", "maskr2_only"))
+    unadapted = work / "unadapted.h5"
+    synthesize(unadapted, control, masks, GUIDED)
+    return Study(work, adapter, masks, real, judge, unadapted)
+
+
+def synthesize(out: Path, adapter: Path, masks: Path, sampling: Sampling) -> None:
+    """Draws a store once."""
+    if out.exists():
+        return
     words = (f"--{key.replace('_', '-')}={value}" for key, value in asdict(sampling).items())
-    tte_tee(["synthesize", "--adapter", options.adapter, "--masks", options.masks, *words,
-             "--processes", "1", "--out", str(store)])  # fmt: skip
-    return EchoStore(store), time.perf_counter() - start
+    tte_tee(["synthesize", "--adapter", str(adapter), "--masks", str(masks), *words,
+             "--processes", "1", "--out", str(out)])  # fmt: skip
 
 
-def mask_fidelity(store: EchoStore, options: argparse.Namespace) -> dict[str, float]:
+def draw(name: str, study: Study) -> EchoStore:
+    """The frames of a setting."""
+    path = study.work / f"{name.replace(',', '').replace(' ', '_')}.h5"
+    synthesize(path, study.adapter, study.masks, SETTINGS[name])
+    return EchoStore(path)
+
+
+def mask_fidelity(store: Path, judge: Path) -> dict[str, float]:
     """Dice in percent, mean over structures, by patient of the mask."""
-    folder = store.path.with_suffix("")
+    folder = store.with_suffix("")
     if not folder.exists():
-        tte_tee(["evaluate", "masks", "--synthetic", str(store.path), "--segmenter", options.segmenter,
-                 "--out", str(folder)])  # fmt: skip
+        tte_tee(["evaluate", "masks", "--synthetic", str(store), "--segmenter", str(judge), "--out", str(folder)])
     patients = json.loads((folder / "mask_fidelity.json").read_text())["synthetic"]["patients"]
     return {p: 100 * float(np.mean([s["dice"] for s in v["structures"].values()])) for p, v in patients.items()}
 
@@ -91,16 +135,16 @@ def kid(sample: Frames, real: Frames, halves: np.random.Generator | None = None)
     return kernel_distance(x, y, size, 1, np.random.default_rng(0)).mean
 
 
-def compare(options: argparse.Namespace) -> list[Json]:
+def compare(study: Study) -> list[Json]:
     """A row per setting: cost, scores, and whether it is equivalent to the reference."""
-    extractor = load_extractor(f"segmenter={options.segmenter}")
-    real, unadapted = (Frames(EchoStore(path), extractor) for path in (options.real, options.unadapted))
-    stores = {name: draw(name, options) for name in SETTINGS}
-    dice = {name: mask_fidelity(store, options) for name, (store, _) in stores.items()}
-    frames = {name: Frames(store, extractor) for name, (store, _) in stores.items()}
+    extractor = load_extractor(f"segmenter={study.judge}")
+    real, unadapted = (Frames(EchoStore(path), extractor) for path in (study.real, study.unadapted))
+    stores = {name: draw(name, study) for name in SETTINGS}
+    dice = {name: mask_fidelity(store.path, study.judge) for name, store in stores.items()}
+    frames = {name: Frames(store, extractor) for name, store in stores.items()}
     room = kid(unadapted, real) - floor(real)
     rows = []
-    for name, (store, seconds) in stores.items():
+    for name, store in stores.items():
         lower = np.array([dice[REFERENCE][p] - value for p, value in dice[name].items()])
         nearer = kid(frames[name], real) - kid(frames[REFERENCE], real)
         seeds = range(HALVES)
@@ -118,7 +162,6 @@ def compare(options: argparse.Namespace) -> list[Json]:
                 **asdict(SETTINGS[name]),
                 "evaluations": SETTINGS[name].evaluations,
                 "frames": len(store),
-                "seconds": seconds,
                 "mask_fidelity": float(np.mean(list(dice[name].values()))),
                 "kid": kid(frames[name], real),
                 "dice_lost_at_worst": worst_dice,
@@ -151,7 +194,7 @@ def table(rows: list[Json]) -> str:
             lines.append(f"| {row['name']} | | | | {row['kid']:.4f} | | |")
             continue
         cells = [
-            f"{row['name']}{', bf16' * (row['precision'] == 'bf16' and 'bf16' not in row['name'])}",
+            row["name"],
             str(row["evaluations"]),
             f"{row['mask_fidelity']:.1f}",
             f"{row['dice_lost_at_worst']:.1f}",
@@ -166,15 +209,13 @@ def table(rows: list[Json]) -> str:
 def main() -> None:
     """Draws, judges, compares, writes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("adapter", "masks", "real", "segmenter", "unadapted"):
-        parser.add_argument(f"--{name}", required=True)
-    parser.add_argument("--work", type=Path, required=True, help="folder for stores; not in the repository")
+    parser.add_argument("--work", type=Path, required=True, help="folder for stores and runs; not in the repository")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    options.work.mkdir(parents=True, exist_ok=True)
+    study = prepare(options.work)
+    rows = compare(study)
     options.out.mkdir(parents=True, exist_ok=True)
-    rows = compare(options)
-    hashes = {name: EchoStore(getattr(options, name)).content_hash for name in ("masks", "real")}
+    hashes = {name: EchoStore(path).content_hash for name, path in (("masks", study.masks), ("real", study.real))}
     record = {**provenance(), "stores": hashes, "margins": {"dice": MARGIN_DICE, "kid": MARGIN_KID}, "rows": rows}
     (options.out / "sampling.json").write_text(json.dumps(record, indent=1) + "\n")
     print(table(rows))
