@@ -205,6 +205,7 @@ class Arm:
     masks: str = ""
     ratio: float = 0.0
     patients: int | None = None
+    pretrained: bool = False
     overrides: Json = field(default_factory=dict)
 
     @property
@@ -216,6 +217,8 @@ class Arm:
             parts += [self.masks, "synthetic_only" if math.isinf(self.ratio) else f"1to{self.ratio:g}"]
         if self.patients:
             parts.append(f"{self.patients}patients")
+        if self.pretrained:
+            parts.append("pretrained")
         return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
 
     def label(self, labels: Json) -> str:
@@ -228,10 +231,12 @@ class Arm:
                 text.append("synthetic alone" if math.isinf(self.ratio) else f"1:{self.ratio:g}")
         if self.patients:
             text.append(f"{self.patients} training patients")
+        if self.pretrained:
+            text.append("pretrained on TTE")
         return ", ".join(text)
 
 
-KEYS = ("segmenter", "adapter", "masks", "ratio", "patients", "seeds")
+KEYS = ("segmenter", "adapter", "masks", "ratio", "patients", "pretrained", "seeds")
 
 
 def arms(entries: list[Json], seeds: int) -> Iterator[tuple[Arm, int]]:
@@ -243,6 +248,10 @@ def arms(entries: list[Json], seeds: int) -> Iterator[tuple[Arm, int]]:
             raise GridError(f"grid: an arm has either an adapter or a segmenter: {entry}")
         if "adapter" in entry and not {"masks", "ratio"} <= set(entry):
             raise GridError(f"grid: an arm with an adapter says masks and ratio: {entry}")
+        if "segmenter" in entry and "pretrained" in entry:
+            raise GridError(
+                f"grid: pretrained is for arms with an adapter; the segmenter is seg_pretrained_tte: {entry}"
+            )
         values = [value if isinstance(value, list) else [value] for value in entry.values()]
         for chosen in product(*values):
             one = dict(zip(entry, chosen, strict=True))

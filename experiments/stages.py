@@ -49,7 +49,8 @@ class Stages:
         if arm.segmenter:
             return {}
         ratio = None if math.isinf(arm.ratio) else arm.ratio  # JSON has no infinity
-        return {"config": arm.adapter, "synthesis": {"masks": arm.masks, "ratio": ratio, **self.grid["synthesis"]}}
+        mixed = {"masks": arm.masks, "ratio": ratio, **({"pretrained": True} if arm.pretrained else {})}
+        return {"config": arm.adapter, "synthesis": {**mixed, **self.grid["synthesis"]}}
 
     def store(self, name: str) -> Artefact:
         """A store of the study."""
@@ -152,8 +153,7 @@ class Stages:
         """A segmenter of one seed."""
         words: list[Word] = ["--data.real", real, *more, "--data.test", self._test()]
         if config == "seg_pretrained_tte":
-            start = self._fit("pretrain", "seg_tte", "segmenter", ["--data.real", self.store("base")], seed=0)
-            words += ["--model.pretrained", start.leaves(SEGMENTER)]
+            words += self._pretrained()
         return self._fit("segment", config, "segmenter", words, overrides, slug=slug)
 
     def mix(self, arm: Arm, real: Artefact, synthesise: Stage) -> Stage:
@@ -162,12 +162,18 @@ class Stages:
         own = math.isinf(arm.ratio) or arm.ratio in RATIOS
         overrides = {} if own else {"data.ratio": arm.ratio}
         config = config if own else "seg_mix_1to1"
-        return self.segment(config, real, overrides, ("--data.synthetic", synthesise.leaves()), f"_{synthesise.slug}")
+        more: list[Word] = ["--data.synthetic", synthesise.leaves(), *(self._pretrained() if arm.pretrained else [])]
+        return self.segment(config, real, overrides, tuple(more), f"_{synthesise.slug}")
 
     def evaluate(self, segment: Stage) -> Stage:
         """The test."""
         words = ["evaluate", "segmenter", "--segmenter", segment.leaves(SEGMENTER), "--store", self._test()]
         return self._stage("evaluate", segment.slug, words, writes="result")
+
+    def _pretrained(self) -> list[Word]:
+        """Starts a segmenter from one of the labelled TTE."""
+        start = self._fit("pretrain", "seg_tte", "segmenter", ["--data.real", self.store("base")], seed=0)
+        return ["--model.pretrained", start.leaves(SEGMENTER)]
 
     def _test(self) -> Artefact:
         return self.store(self.study["tested_on"])

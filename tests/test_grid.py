@@ -125,6 +125,18 @@ def test_an_arm_more_leaves_the_others_alone() -> None:
     assert moved(grid) == {"seg_real-3patients"}
 
 
+def test_a_mix_for_a_pretrained_segmenter_differs_in_its_start_alone() -> None:
+    arm = {"adapter": "lora_mlp", "masks": "ssm", "ratio": 1, "pretrained": True}
+    grid = changed(lambda file: file["grids"]["smoke"]["arms"].append(arm))
+    plain, started = (grid.cell(f"lora_mlp-ssm-1to1{end}", 0) for end in ("", "-pretrained"))
+    rival = grid.cell("seg_pretrained_tte", 0)
+    assert plain.parts["synthesise"].key == started.parts["synthesise"].key
+    words, more, there = (cell.parts["segment"].words for cell in (plain, started, rival))
+    start = list(there)[there.index("--model.pretrained") :][:2]
+    assert [word for word in more if word not in words] == start
+    assert started.about["synthesis"] == {**plain.about["synthesis"], "pretrained": True}
+
+
 @pytest.mark.parametrize(
     ("change", "arms"),
     [
@@ -164,6 +176,7 @@ def test_a_config_counts_by_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
         ({"adapter": "lora_mlp", "masks": "drawn", "ratio": 1}, "masks 'drawn' are unknown"),
         ({"segmenter": "seg_nothing"}, "no config lightning_configs/seg_nothing.yaml"),
         ({"segmenter": "seg_real"}, "seg_real stands there twice"),
+        ({"segmenter": "seg_real", "pretrained": True}, "pretrained is for arms with an adapter"),
     ],
 )
 def test_a_wrong_arm_is_refused(arm: dict[str, Any], said: str) -> None:

@@ -111,6 +111,19 @@ def test_the_arm_of_the_headline_is_known_by_its_settings(folder):
     assert "no arm is lora_mlp of rank 4" in analysis(folder).headline.comparison.reason
 
 
+def test_a_mix_for_a_pretrained_segmenter_is_another_arm_everywhere(folder):
+    pretrained = {**made.SYNTHESIS, "pretrained": True}
+    for seed in range(4):
+        # Under the name of the endpoint's arm, which must not save it.
+        made.write(folder, made.cell("lora_mlp-ssm-1to1", seed, 0.08, synthesis=pretrained))
+        made.write(folder, made.cell("lora_other", seed, 0.08))
+        made.write(folder, made.cell("lora_2", seed, 0.08, synthesis={**made.SYNTHESIS, "ratio": 2.0}))
+    found = analysis(folder)
+    assert found.headline.arm == "lora_other"
+    assert list(found.sweep("ratio").values()) == [{1.0: "lora_other", 2.0: "lora_2"}]
+    assert "lora_mlp-ssm-1to1" not in found.comparable or "lora_other" not in found.comparable
+
+
 def test_sweeps_are_of_arms_that_differ_in_one_setting(folder):
     for ratio in (0.5, 2.0, None):
         made.write(folder, made.cell(f"lora_{ratio}", 0, 0.08, synthesis={**made.SYNTHESIS, "ratio": ratio}))

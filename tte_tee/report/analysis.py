@@ -156,8 +156,11 @@ class Analysis:
 
     @cached_property
     def comparable(self) -> tuple[str, ...]:
-        """Arms with synthetic frames at the commonest ratio and number of patients: they differ by their frames."""
-        shapes = {arm: (cell.ratio, cell.record.get("patients")) for arm, cell in self._drawing()}
+        """Arms with synthetic frames that are mixed as most arms' are: they differ by their frames."""
+        shapes = {
+            arm: (cell.ratio, cell.record.get("patients"), cell.part("synthesis").get("pretrained"))
+            for arm, cell in self._drawing()
+        }
         if not shapes:
             return ()
         commonest = Counter(shapes.values()).most_common(1)[0][0]

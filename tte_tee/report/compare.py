@@ -271,6 +271,7 @@ def _is_primary(cell: Cell) -> bool:
     adapter, synthesis = cell.part("adapter"), cell.part("synthesis")
     return (
         (adapter.get("config"), adapter.get("method"), adapter.get("rank")) == ("lora_mlp", "lora", _PRIMARY_RANK)
-        and (synthesis.get("masks"), cell.ratio, bool(synthesis.get("filtered"))) == ("ssm", 1.0, False)
+        and (synthesis.get("masks"), cell.ratio) == ("ssm", 1.0)
+        and not (synthesis.get("filtered") or synthesis.get("pretrained"))
         and cell.record.get("patients") == _PRIMARY_PATIENTS
     )
