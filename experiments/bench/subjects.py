@@ -25,8 +25,8 @@ from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.batches import repeatable
 from tte_tee.synthesis.frames import Sampling, draw_frames
 
-USUAL = Sampling(steps=10, guidance=2.0)
-"""Ten steps of sde-dpm++, guided."""
+USUAL = Sampling(steps=12, guidance=2.0, guided_below=0.6)
+"""Twelve steps of sde-dpm++, guided in the last 60 % of the time steps: what the grids draw with."""
 
 
 @dataclass
