@@ -30,6 +30,7 @@ from tte_tee.synthesis.provenance import provenance
 from tte_tee.synthesis.shards import Shard, refuse_missing
 
 _MOST_THREADS = 1024  # a machine may have fewer cores than the one whose frames are drawn again
+_MOST_FRAMES = 10_000_000  # whoever opens a store holds its table in memory: a third of a kB for each frame
 
 
 def synthesize(
@@ -87,6 +88,11 @@ def synthesize(
     loaded = load_adapter(adapter, base)
     _check_fit(loaded, store, Path(adapter))
     indices = usable_frames(store, split, image=False)
+    if len(indices) * samples_per_mask > _MOST_FRAMES:
+        raise UserError(
+            f"--samples-per-mask {samples_per_mask}: for {len(indices):,} masks, that is more than the "
+            f"{_MOST_FRAMES:,} frames that a store takes; draw several stores, each with another --seed"
+        )
     drawn = {
         "split": split,
         "samples_per_mask": samples_per_mask,
