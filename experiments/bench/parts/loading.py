@@ -17,11 +17,11 @@ import cv2
 import monai.transforms as mt
 import nibabel
 import numpy as np
-import yaml
 from memory import fill_and_read, fresh_process
 from monai.data import CacheDataset
 from networks import LORA_MLP, shape, trained, training_step
 from ratios import Options, Row, interleaved, row, seconds
+from recipes import write_recipe
 from torch.utils.data import default_collate
 
 from tte_tee.data.datamodule import Batch, FrameDataset
@@ -33,19 +33,6 @@ from tte_tee.models.diffusion import keyed_draws
 
 COPIES = 9  # of each frame in the folder that is packed: 1,800 frames, as many as CAMUS has
 BATCH = 16
-RECIPE = {
-    "name": "bench",
-    "licence": "CC0-1.0 (synthetic)",
-    "images": r"(?P<patient>p\d+)_(?P<frame>\d+)\.png",
-    "masks": "{patient}_{frame}_gt.png",
-    "view": "ME4C",
-    "label_space": "tee",
-    "labels": {0: "background", 1: "LV", 2: "LA", 3: "RV", 4: "RA"},
-    "size": 64,
-    "sector": "estimate",
-    "split": "train",
-    "spacing": "unknown",
-}
 
 
 def measure(options: Options) -> list[Row]:
@@ -115,7 +102,7 @@ def reading_rows(options: Options, store: EchoStore, folder: Path) -> list[Row]:
 def packing_row(options: Options, folder: Path) -> Row:
     """The whole command's work against what no packing can do without."""
     recipe, files = folder / "recipe.yaml", sorted((folder / "pack").iterdir())
-    recipe.write_text(yaml.safe_dump({**RECIPE, "size": options.pick(64, 16)}))
+    write_recipe(recipe, size=options.pick(64, 16), sector="estimate")
     arms = {
         f"packing {len(files) // 2:,} pairs": seconds(
             lambda: pack_folder(recipe, folder / "pack", folder / "packed.h5")
