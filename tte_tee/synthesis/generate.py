@@ -136,7 +136,7 @@ def write_predictions(
     record = {
         **provenance(),
         "sampling": asdict(sampling),
-        "masks": {"store": store.path.name, "hash": store.content_hash},
+        "masks": store.as_source(),
         **_seen(store, list(frames), known[SEEN]),
         BASE_SEEN: sorted(known[BASE_SEEN]),
     }
@@ -184,7 +184,7 @@ def _record(loaded: Adapter, store: EchoStore, indices: np.ndarray, sampling: Sa
         **drawn_by(loaded, sampling),
         **_seen(store, indices, seen_in(loaded.record)),
         BASE_SEEN: sorted(seen_in(loaded.record, BASE_SEEN)),
-        "masks": {"store": store.path.name, "hash": store.content_hash},
+        "masks": store.as_source(),
     }
 
 

@@ -58,7 +58,7 @@ def copy_frames(
     Raises:
         UserError: as StoreWriter raises.
     """
-    record = {"tte_tee": tte_tee.__version__, **rule, "from": [origin_of(part.store) for part in parts]}
+    record = {"tte_tee": tte_tee.__version__, **rule, "from": [record_of(part.store) for part in parts]}
     licence = join_licences([part.store.licence for part in parts])
     jobs = [(part, int(index)) for part in parts for index in part.indices]
     space = parts[0].store.label_space
@@ -67,11 +67,10 @@ def copy_frames(
             writer.append(*part.store.frame(index), part.change(part.store.info(index)))
 
 
-def origin_of(store: EchoStore) -> dict[str, Any]:
+def record_of(store: EchoStore) -> dict[str, Any]:
     """What a store made of ``store`` remembers of it."""
     return {
-        "store": store.path.name,
-        "hash": store.content_hash,
+        **store.as_source(),
         "licence": store.licence,
         "command": store.command,
         "provenance": store.provenance,

@@ -1,4 +1,4 @@
-"""Judging found masks against the true ones of a store: scores, clinical measures, pictures, one JSON."""
+"""Scoring found masks against the true ones of a store: scores, clinical measures, pictures, one JSON."""
 
 import json
 from collections import defaultdict
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from tte_tee.data.alike import refuse_other_origin
-from tte_tee.data.curate.copying import origin_of
+from tte_tee.data.curate.copying import record_of
 from tte_tee.data.leakage import refuse_seen, seen_in
 from tte_tee.data.pictures import captioned, contact_sheet, legend, overlay, write_png
 from tte_tee.data.store import REAL_ORIGINS, EchoStore, StoreWriter
@@ -76,7 +76,7 @@ def find_in_store(
     return found
 
 
-def frames_to_judge(loaded: LoadedSegmenter, store: EchoStore, split: str, cohort: str | None) -> np.ndarray:
+def frames_to_score(loaded: LoadedSegmenter, store: EchoStore, split: str, cohort: str | None) -> np.ndarray:
     """Indices of the frames of a split and cohort, none of a patient whom the segmenter has seen.
 
     Raises:
@@ -131,7 +131,7 @@ def _pairs(store: EchoStore, found: Found) -> Iterator[Pair]:
         yield Pair(info.key, info.patient, found[index], store.frame(index)[1], info.spacing, info.view, info.phase)
 
 
-def write_judgement(
+def write_evaluation(
     folder: Path, store: EchoStore, found: Found, result: SegmentationResult, record: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Writes ``metrics.json``, which it returns, and, for each structure, its worst and median cases as a picture.
@@ -249,7 +249,7 @@ def _case_row(store: EchoStore, index: int, found: Found, caption: str) -> list[
 
 def write_found(path: Path, store: EchoStore, found: Found, command: str, record: Mapping[str, Any]) -> Path:
     """Writes frames of a store with the masks that a segmenter found in them; who went into either stays known."""
-    text = json.dumps({**provenance(), **record, "frames": origin_of(store)})
+    text = json.dumps({**provenance(), **record, "frames": record_of(store)})
     with StoreWriter(path, store.label_space, licence=store.licence, command=command, provenance=text) as writer:
         for index in sorted(found):
             image, _, sector = store.frame(index)
