@@ -13,7 +13,7 @@ from tte_tee.data.curate.copying import check_out
 from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN, patients_of_masks, seen_in
 from tte_tee.data.parts import Parts
-from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
+from tte_tee.data.store import MOST_FRAMES, EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.devices import named_device
 from tte_tee.models.folders import Adapter, load_adapter
@@ -30,7 +30,6 @@ from tte_tee.synthesis.provenance import provenance
 from tte_tee.synthesis.shards import Shard, refuse_missing
 
 _MOST_THREADS = 1024  # a machine may have fewer cores than the one whose frames are drawn again
-_MOST_FRAMES = 10_000_000  # whoever opens a store holds its table in memory: a third of a kB for each frame
 
 
 def synthesize(
@@ -88,10 +87,10 @@ def synthesize(
     loaded = load_adapter(adapter, base)
     _check_fit(loaded, store, Path(adapter))
     indices = usable_frames(store, split, image=False)
-    if len(indices) * samples_per_mask > _MOST_FRAMES:
+    if len(indices) * samples_per_mask > MOST_FRAMES:
         raise UserError(
             f"--samples-per-mask {samples_per_mask}: for {len(indices):,} masks, that is more than the "
-            f"{_MOST_FRAMES:,} frames that a store takes; draw several stores, each with another --seed"
+            f"{MOST_FRAMES:,} frames that a store takes; draw several stores, each with another --seed"
         )
     drawn = {
         "split": split,
