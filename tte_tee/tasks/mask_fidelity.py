@@ -20,7 +20,8 @@ from tte_tee.files import write_json
 from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.synthesis.provenance import provenance
-from tte_tee.tasks.evaluation import Found, check_labels, find_in_store, frames_to_score, score, write_cases
+from tte_tee.tasks.evaluation import frames_to_score, score, write_cases
+from tte_tee.tasks.finding import Found, check_labels, find_in_store
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ from tte_tee.models.segmenter import (
     save_segmenter,
     take_over,
 )
-from tte_tee.tasks.evaluation import score, true_frames, write_evaluation, write_found
+from tte_tee.tasks.evaluation import score, true_frames, write_evaluation
+from tte_tee.tasks.finding import write_found
 from tte_tee.tasks.task import Preview, Task, gathered
 
 _PREVIEW_SIDE = 128

@@ -39,7 +39,8 @@ def main(words: list[str]) -> None:
     from tte_tee.report.bland_altman import write_bland_altman
     from tte_tee.report.claim import write_claim
     from tte_tee.report.scores import score_table
-    from tte_tee.tasks.evaluation import find_in_store, frames_to_score, score, write_evaluation
+    from tte_tee.tasks.evaluation import frames_to_score, score, write_evaluation
+    from tte_tee.tasks.finding import find_in_store
 
     loaded, store = load_segmenter(options.segmenter), EchoStore(options.store)
     indices = frames_to_score(loaded, store, options.split, options.cohort)
