@@ -142,6 +142,15 @@ TINY_DENOISER = (
     "--model.denoiser.token_channels=8",
     "--model.denoiser.norm_groups=4",
 )
+BRIEF = (
+    "--model.warmup_steps=0",
+    "--model.sampling.steps=2",
+    "--data=EchoDataModule",
+    "--data.batch_size=4",
+    "--trainer.max_steps=3",
+    "--trainer.log_every_n_steps=1",
+)
+OFTEN = ("--trainer.max_steps=6", "--checkpoint.every_n_train_steps=2", "--trainer.logger.version=0")
 Train = Callable[..., Path]
 
 
@@ -166,20 +175,9 @@ def adapt(tiny_base: Path, tee_store: Path) -> Train:
 
     def run(out: Path, *overrides: str, command: str = "fit", method: str = "lora") -> Path:
         scope = ["--model.scope=[cross_attention, convolution]"] if method == "lora" else []
-        words = [
-            "--model=TEEAdapter",
-            f"--model.base={tiny_base}",
-            f"--model.method={method}",
-            "--model.learning_rate=0.01",
-            "--model.warmup_steps=0",
-            "--model.sampling.steps=2",
-            "--data=EchoDataModule",
-            f"--data.store={tee_store}",
-            "--data.batch_size=4",
-            "--trainer.max_steps=3",
-            "--trainer.log_every_n_steps=1",
-        ]
-        return train(command, out, *words, *scope, *overrides)
+        model = ("--model=TEEAdapter", f"--model.base={tiny_base}", f"--model.method={method}")
+        data = f"--data.store={tee_store}"
+        return train(command, out, *model, "--model.learning_rate=0.01", *BRIEF, data, *scope, *overrides)
 
     return run
 
@@ -189,18 +187,9 @@ def train_base(tte_store: Path) -> Train:
     """``train_base(out, *overrides, command="fit")`` runs TTEDiffusion; returns the run's folder."""
 
     def run(out: Path, *overrides: str, command: str = "fit") -> Path:
-        words = [
-            "--model=TTEDiffusion",
-            *TINY_DENOISER,
-            "--model.warmup_steps=0",
-            "--model.sampling.steps=2",
-            "--data=EchoDataModule",
-            f"--data.store={tte_store}",
-            "--data.batch_size=4",
-            "--trainer.max_steps=3",
-            "--trainer.log_every_n_steps=1",
-        ]
-        return train(command, out, *words, *overrides)
+        return train(
+            command, out, "--model=TTEDiffusion", *TINY_DENOISER, *BRIEF, f"--data.store={tte_store}", *overrides
+        )
 
     return run
 
@@ -222,6 +211,35 @@ def fit(tee_store: Path) -> Train:
             "--trainer.log_every_n_steps=1",
         ]
         return train(command, out, *words, *overrides)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tasks(train_base: Train, adapt: Train, fit: Train) -> dict[str, Train]:
+    """Each task, in the form that is hardest to resume."""
+
+    def with_options(run: Train, *options: str) -> Train:
+        return lambda out, *words, **kwargs: run(out, *options, *OFTEN, *words, **kwargs)
+
+    often = ("--trainer.val_check_interval=3",)
+    return {
+        "base": with_options(train_base, *often, "--trainer.accumulate_grad_batches=2"),
+        "lora": with_options(adapt, *often),
+        "learnable": with_options(adapt, "--model.maskr2.learnable=true"),
+        "segmenter": with_options(fit, "--model.network.dropout=0.3", "--trainer.val_check_interval=2"),
+    }
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tasks: dict[str, Train], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """``undisturbed(task, *options)``: a run that nothing happened to, made once."""
+    made: dict[tuple[str, ...], Path] = {}
+
+    def run(task: str, *options: str) -> Path:
+        if (task, *options) not in made:
+            made[task, *options] = tasks[task](tmp_path_factory.mktemp(task), *options)
+        return made[task, *options]
 
     return run
 

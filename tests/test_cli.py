@@ -10,7 +10,7 @@ import pytest
 from conftest import Train, make_base
 
 import tte_tee
-from tte_tee import cli
+from tte_tee import __main__, cli
 from tte_tee.cli import main
 from tte_tee.errors import UserError
 
@@ -187,6 +187,22 @@ def test_an_interrupt_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         main(["data"])
     assert stop.value.code == 130
     assert capsys.readouterr().err == "tte_tee data: interrupted\n"
+
+
+def test_an_interrupt_while_the_command_line_is_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupts:
+        def find_spec(self, *_: object) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "tte_tee.cli")
+    monkeypatch.delattr(tte_tee, "cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupts()])
+    with pytest.raises(SystemExit) as stop:
+        __main__.main()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "tte_tee: interrupted\n"
 
 
 def test_the_users_mistake_is_found_behind_what_a_parser_wraps(

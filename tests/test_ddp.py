@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Train, write_store
-from test_resume import AUTO, OFTEN, assert_same
+from conftest import OFTEN, Train, write_store
+from resuming import AUTO, assert_same
 from trained import scalars_of
 
 from tte_tee.anatomy import CAMUS, TEE, LabelSpace

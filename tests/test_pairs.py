@@ -1,9 +1,15 @@
 """Pair metrics: zero for the same frame, blind outside the sector, nearest finds the copy."""
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
-from tte_tee.metrics.pairs import nearest, similarity, squared_error
+from tte_tee.metrics.pairs import similarity
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
+from pairs import errors_to, squared_error
 
 
 @pytest.fixture
@@ -32,9 +38,10 @@ def test_what_lies_outside_the_sector_does_not_count(frames):
 
 def test_nearest_finds_the_copy(frames):
     sector = torch.ones(2, 32, 32)
-    found = nearest(frames[:2], frames[1:], sector)
-    assert found[0] > 0
-    assert found[1] == 0
+    found = errors_to(frames[1:], frames[:2], sector)
+    assert found.shape == (3, 2)
+    assert (found[:, 0] > 0).all()
+    assert found[:, 1].argmin() == 0 and found[0, 1] == 0
 
 
 def test_similarity_falls_with_noise(frames):

@@ -14,8 +14,8 @@ from tte_tee.cli import main
 from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, load_segmenter, save_segmenter, take_over
-from tte_tee.tasks import judge
-from tte_tee.tasks.judge import clinical_reading, score, write_cases
+from tte_tee.tasks import evaluation
+from tte_tee.tasks.evaluation import clinical_reading, score, write_cases
 
 TINY = SegmenterConfig(channels=(4, 8, 8))
 
@@ -230,7 +230,7 @@ def test_worst_cases_are_of_different_patients_and_the_most_wrong(
         drawn.append(store.info(index).key)
         return [np.zeros((8, 8, 3), np.uint8)] * 3
 
-    monkeypatch.setattr(judge, "_case_row", row)
+    monkeypatch.setattr(evaluation, "_case_row", row)
     write_cases(tmp_path, store, found, score(store, found))
     worst = drawn[:3]  # of the LV
     areas = {store.info(i).key: int((store.frame(i)[1] == store.label_space.ids["LV"]).sum()) for i in store.indices()}

@@ -71,6 +71,7 @@ def test_fewer_views_change_no_mask(shape_model: ShapeModel, tmp_path: Path) -> 
     ("given", "line"),
     [
         ({"count": 0}, "at least 1"),
+        ({"count": 10**10}, "a store takes 10,000,000"),
         ({"seed": -1}, "negative"),
         ({"seed": 2**63}, "too large"),
         ({"views": ["A4C"]}, "has ME4C, ME2C"),

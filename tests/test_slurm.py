@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import slurm
-from test_resume import AUTO, assert_same, kept
+from resuming import AUTO, assert_same, kept
 
 pytestmark = [
     pytest.mark.slow,

@@ -297,6 +297,7 @@ def test_what_does_not_fit_is_told_in_one_line_and_nothing_is_written(
         "--steps=0",
         "--steps=1001",
         "--samples-per-mask=0",
+        f"--samples-per-mask={10**10}",
         "--batch-size=-1",
         "--batch-size=x",
         "--sampler=euler",

@@ -27,8 +27,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-import yaml
 from fuzzing import fuzz
+from recipes import write_recipe
 from safetensors.numpy import load_file
 
 from tte_tee.data.phantom import PhantomSpec, write_phantom
@@ -43,19 +43,6 @@ from tte_tee.synthesis.provenance import provenance
 PATIENTS = 300  # of two frames each, for `data pack`
 SIZE = 16
 OUTCOMES = ("survived", "lost", "traceback")
-RECIPE = {
-    "name": "bench",
-    "licence": "CC0-1.0 (synthetic)",
-    "images": r"(?P<patient>p\d+)_(?P<frame>\d+)\.png",
-    "masks": "{patient}_{frame}_gt.png",
-    "view": "ME4C",
-    "label_space": "tee",
-    "labels": {0: "background", 1: "LV", 2: "LA", 3: "RV", 4: "RA"},
-    "size": 64,
-    "sector": {"apex": [0, 16], "edges": [-80, 80], "radii": [0, 60]},
-    "split": "train",
-    "spacing": "unknown",
-}
 NETWORK = DenoiserConfig(
     image_size=SIZE, channels=(8, 16), heads=(1, 2), attention=(False, True), patch=4, token_channels=8, norm_groups=4
 )
@@ -80,7 +67,8 @@ def prepare(folder: Path) -> None:
             for suffix, array in (("", image), ("_gt", image // 64)):
                 path = folder / f"pictures/p{patient}_{frame}{suffix}.png"
                 path.write_bytes(cv2.imencode(".png", array)[1].tobytes())
-    (folder / "recipe.yaml").write_text(yaml.safe_dump(RECIPE))
+    sector = {"apex": [0, 16], "edges": [-80, 80], "radii": [0, 60]}
+    write_recipe(folder / "recipe.yaml", size=64, sector=sector)
     write_phantom(PhantomSpec("tee", 24, size=SIZE), folder / "tee.h5")
     save_base(folder / "base", Denoiser(NETWORK), noise_schedule(), {"made": "for a bench"}, half=False)
     run(jobs(folder)["fit"].words(folder / "first"), folder, check=True)

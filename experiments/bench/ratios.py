@@ -1,6 +1,6 @@
 """Ratios of medians of interleaved runs: how they are taken, and the table and JSON that they become.
 
-Arms are read by turns, A, B, A, B, ..., in one process run, so that what slows the machine for a while slows all
+Rivals are read by turns, A, B, A, B, ..., in one process run, so that what slows the machine for a while slows all
 of them; a ratio then holds on a busy or a slower machine of the kind, where a time would not.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 Reading = Callable[[], float]
-"""Does an arm's work once and says what it took."""
+"""Does a rival's work once and says what it took."""
 Pick = TypeVar("Pick")
 
 
@@ -35,23 +35,23 @@ class Options:
 
     @property
     def rounds(self) -> int:
-        """Of arms that take a second or so."""
+        """Of rivals that take a second or so."""
         return self.pick(7, 2)
 
     @property
     def few(self) -> int:
-        """Rounds of arms that take many seconds, or a process each."""
+        """Rounds of rivals that take many seconds, or a process each."""
         return self.pick(5, 2)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One arm against another.
+    """One rival against another.
 
     Attributes:
-        what, against: the arms.
+        what, against: the rivals.
         unit: of the readings.
-        pairs: one of both arms' readings per round, in the order in which they were taken.
+        pairs: one of both rivals' readings per round, in the order in which they were taken.
         columns: what else the table says of the row.
     """
 
@@ -63,7 +63,7 @@ class Row:
 
     @property
     def medians(self) -> tuple[float, float]:
-        """Of the readings of either arm."""
+        """Of the readings of either rival."""
         ours, theirs = zip(*self.pairs, strict=True)
         return statistics.median(ours), statistics.median(theirs)
 
@@ -93,10 +93,10 @@ class Row:
 
 
 def interleaved(readings: Mapping[str, Reading], rounds: int, *, warm_up: bool = True) -> dict[str, list[float]]:
-    """What every arm took in every round.
+    """What every rival took in every round.
 
     Args:
-        readings: the arms, in the order of their turns.
+        readings: the rivals, in the order of their turns.
         rounds: readings of each.
         warm_up: one more round goes before, uncounted; memory needs none.
     """
@@ -111,12 +111,12 @@ def interleaved(readings: Mapping[str, Reading], rounds: int, *, warm_up: bool =
 
 
 def row(taken: Mapping[str, list[float]], what: str, against: str, unit: str = "s", **columns: str) -> Row:
-    """One arm of :func:`interleaved` against another."""
+    """One rival of :func:`interleaved` against another."""
     return Row(what, against, unit, tuple(zip(taken[what], taken[against], strict=True)), columns)
 
 
 def all_against(taken: Mapping[str, list[float]], against: str, unit: str = "s") -> list[Row]:
-    """Every other arm against that one."""
+    """Every other rival against that one."""
     return [row(taken, what, against, unit) for what in taken if what != against]
 
 

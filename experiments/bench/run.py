@@ -30,7 +30,7 @@ HEAD = """\
 # Bench
 
 What a user waits for. `make bench` measures it and writes this page and [results.json](results.json). A number in
-bold is a **ratio of medians of interleaved runs**: the arms take turns in one process run, after a round that is not
+bold is a **ratio of medians of interleaved runs**: the rivals take turns in one process run, after a round that is not
 counted, so a machine that is busy for a while is busy for both. Below 1, *what* takes less than *against*. Beside it
 stand the quartiles of the rounds' own ratios and both medians, which are this machine's and nobody else's.
 """

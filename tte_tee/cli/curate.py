@@ -1,11 +1,9 @@
 """``data inspect``, ``verify``, ``merge``, ``split``, ``subset`` and ``card``: looking after echo stores."""
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from tte_tee.cli.parser import command_line, positive
+from tte_tee.cli.parser import Commands, positive, subcommand
 from tte_tee.errors import UserError
 
 # The words of tte_tee.data.store and tte_tee.data.curate, which import too much for --help; a test compares them.
@@ -49,54 +47,53 @@ is, what it holds, how it was made, its splits and cohorts, the limits that the 
 and hash. The same store gives the same card."""
 
 _F = "F.h5"
-_Add = Callable[[str, Callable[..., None], str, str, str], argparse.ArgumentParser]
-"""Adds a command: its name, function, help, description and example."""
 
 
-def add_commands(commands: Any, formatter: type[argparse.HelpFormatter]) -> None:
-    """Adds the six commands to the subparsers of ``data``; each puts its function under ``curate``."""
-
-    def add(name: str, run: Callable[..., None], short: str, long: str, example: str) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = commands.add_parser(
-            name,
-            help=short,
-            description=long,
-            epilog=f"example:\n  python -m tte_tee data {name} {example}",
-            formatter_class=formatter,
-        )
-        parser.set_defaults(curate=run)
-        return parser
-
+def add_commands(commands: Commands) -> None:
+    """Adds the six commands to the subparsers of ``data``; each puts its function under ``run``."""
     for command in (_add_inspect, _add_verify, _add_merge, _add_split, _add_subset, _add_card):
-        command(add)
+        command(commands)
+
+
+def _example(name: str, words: str) -> str:
+    return f"example:\n  python -m tte_tee data {name} {words}"
 
 
 def _add_out(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="G.h5", help="store to write, or to replace")
 
 
-def _add_inspect(add: _Add) -> None:
-    inspect = add("inspect", _inspect, "show what a store holds", _INSPECT, "data/packed/tee.h5 --png tee.png")
+def _add_inspect(commands: Commands) -> None:
+    inspect = subcommand(
+        commands,
+        "inspect",
+        _inspect,
+        "show what a store holds",
+        _INSPECT,
+        _example("inspect", "data/packed/tee.h5 --png tee.png"),
+    )
     inspect.add_argument("store", type=Path, metavar=_F)
     inspect.add_argument("--png", type=Path, metavar="P.png", help="picture to write: frames and their masks")
     inspect.add_argument("--frames", type=positive, metavar="N", help=f"frames on the picture (default: {SHEET})")
 
 
-def _add_verify(add: _Add) -> None:
-    verify = add("verify", _verify, "check hash and invariants", _VERIFY, "data/packed/*.h5")
+def _add_verify(commands: Commands) -> None:
+    verify = subcommand(
+        commands, "verify", _verify, "check hash and invariants", _VERIFY, _example("verify", "data/packed/*.h5")
+    )
     verify.add_argument("stores", type=Path, nargs="+", metavar=_F)
 
 
-def _add_merge(add: _Add) -> None:
+def _add_merge(commands: Commands) -> None:
     example = "data/packed/tte.h5 data/packed/phantom_tte.h5 --out both.h5"
-    merge = add("merge", _merge, "put several stores into one", _MERGE, example)
+    merge = subcommand(commands, "merge", _merge, "put several stores into one", _MERGE, _example("merge", example))
     merge.add_argument("stores", type=Path, nargs="+", metavar=_F)
     _add_out(merge)
 
 
-def _add_split(add: _Add) -> None:
+def _add_split(commands: Commands) -> None:
     example = "data/packed/tee.h5 --val 0.2 --test 0.2 --seed 1 --out resplit.h5"
-    split = add("split", _split, "split a store anew, by patient", _SPLIT, example)
+    split = subcommand(commands, "split", _split, "split a store anew, by patient", _SPLIT, _example("split", example))
     split.add_argument("store", type=Path, metavar=_F)
     split.add_argument("--val", type=float, required=True, metavar="SHARE", help="share of the patients in split val")
     split.add_argument("--test", type=float, required=True, metavar="SHARE", help="share of the patients in split test")
@@ -112,9 +109,11 @@ def _add_split(add: _Add) -> None:
     _add_out(split)
 
 
-def _add_subset(add: _Add) -> None:
+def _add_subset(commands: Commands) -> None:
     example = "data/packed/tee.h5 --split train --labelled --patients 5 --out five.h5"
-    subset = add("subset", _subset, "keep some patients or frames", _SUBSET, example)
+    subset = subcommand(
+        commands, "subset", _subset, "keep some patients or frames", _SUBSET, _example("subset", example)
+    )
     subset.add_argument("store", type=Path, metavar=_F)
     subset.add_argument("--patients", type=positive, metavar="N", help="keep so many patients")
     subset.add_argument("--frames", type=positive, metavar="M", help="keep so many frames")
@@ -138,19 +137,12 @@ def _add_subset(add: _Add) -> None:
     _add_out(subset)
 
 
-def _add_card(add: _Add) -> None:
-    card = add("card", _card, "write a datasheet", _CARD, "data/packed/tee.h5 --out tee.md")
+def _add_card(commands: Commands) -> None:
+    card = subcommand(
+        commands, "card", _card, "write a datasheet", _CARD, _example("card", "data/packed/tee.h5 --out tee.md")
+    )
     card.add_argument("store", type=Path, metavar=_F)
     card.add_argument("--out", type=Path, metavar="CARD.md", help="file to write (default: print it)")
-
-
-def run(options: argparse.Namespace, words: list[str]) -> None:
-    """Runs the command that the options name; ``words`` are the command line, to be recorded in what is written.
-
-    Raises:
-        UserError: what the user gave is wrong, or a store is not sound.
-    """
-    options.curate(options, command=command_line("data", *words))
 
 
 def _inspect(options: argparse.Namespace, command: str) -> None:

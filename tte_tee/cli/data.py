@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tte_tee.cli import curate
-from tte_tee.cli.parser import Parser
+from tte_tee.cli.parser import Parser, command_line, subcommand
 from tte_tee.errors import UserError
 
 _PACK = """Turns the images and masks of a folder into one echo store (HDF5).
@@ -30,19 +30,14 @@ _PHANTOM_EXAMPLE = """example:
 
 
 def main(argv: list[str]) -> None:
-    """Runs ``data pack`` or ``data phantom``.
+    """Runs one of the commands on stores.
 
     Raises:
-        UserError: what the user gave is wrong.
+        UserError: what the user gave is wrong, or a store is not sound.
         SystemExit: help was asked for.
     """
     args = _parser().parse_args(argv)
-    if "curate" in args:
-        curate.run(args, argv)
-    elif args.command == "pack":
-        _pack(args)
-    else:
-        _phantom(args)
+    args.run(args, command_line("data", *argv))
 
 
 def _count(text: str) -> int:
@@ -52,10 +47,10 @@ def _count(text: str) -> int:
     return count
 
 
-def _phantom(args: argparse.Namespace) -> None:
+def _phantom(args: argparse.Namespace, command: str) -> None:
     from tte_tee.data.phantom import PhantomSpec, study_spec, write_phantom
 
-    given = {name: value for name, value in vars(args).items() if name not in ("command", "out", "cohort")}
+    given = {name: value for name, value in vars(args).items() if name not in ("command", "run", "out", "cohort")}
     if "cohort" in args:
         if fixed := set(given) - {"size", "first"}:
             raise UserError(
@@ -69,7 +64,7 @@ def _phantom(args: argparse.Namespace) -> None:
     write_phantom(spec, args.out, progress=True)
 
 
-def _pack(args: argparse.Namespace) -> None:
+def _pack(args: argparse.Namespace, command: str) -> None:
     from tte_tee.data.pack import pack_folder
 
     options = {name: getattr(args, name) for name in ("skip_bad", "dry_run", "workers")}
@@ -86,14 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Each command explains itself with --help.",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    keep = argparse.RawDescriptionHelpFormatter
-    pack = commands.add_parser(
-        "pack",
-        help="turn a folder of images and masks into a store",
-        description=_PACK,
-        epilog=_PACK_EXAMPLE,
-        formatter_class=keep,
-    )
+    pack = subcommand(commands, "pack", _pack, "turn a folder of images and masks into a store", _PACK, _PACK_EXAMPLE)
     pack.add_argument("recipe", type=Path, metavar="RECIPE.yaml", help="what the files mean")
     pack.add_argument("--root", type=Path, required=True, metavar="FOLDER", help="folder that holds the files")
     pack.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write, or to replace")
@@ -107,13 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="processes that read (default: one per CPU core)",
     )
-    phantom = commands.add_parser(
-        "phantom",
-        help="draw a store with known anatomy",
-        description=_PHANTOM,
-        epilog=_PHANTOM_EXAMPLE,
-        formatter_class=keep,
-    )
+    phantom = subcommand(commands, "phantom", _phantom, "draw a store with known anatomy", _PHANTOM, _PHANTOM_EXAMPLE)
     # What is not given stays out of the namespace: PhantomSpec holds the defaults.
     option = partial(phantom.add_argument, default=argparse.SUPPRESS)
     option("--cohort", metavar="NAME", help="a cohort of the study: base, adaptation, pool, test or confirmatory")
@@ -126,5 +108,5 @@ def _parser() -> argparse.ArgumentParser:
     option("--val", type=float, metavar="SHARE", help="share of the patients in split val (default: 0.15)")
     option("--test", type=float, metavar="SHARE", help="share of the patients in split test (default: 0.25)")
     phantom.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write, or to replace")
-    curate.add_commands(commands, keep)
+    curate.add_commands(commands)
     return parser

@@ -15,6 +15,7 @@ key        shape            meaning
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -187,14 +188,11 @@ class EchoDataModule(L.LightningDataModule):
         self.batch_size, self.eval_batch_size, self.seed = batch_size, eval_batch_size, seed
         self.num_workers, self.predict_split = num_workers, predict_split
         self.augmentation = Augmentation(augmentation)
-        self._store: EchoStore | None = None
 
-    @property
+    @cached_property
     def store(self) -> EchoStore:
         """The store, opened when first asked for."""
-        if self._store is None:
-            self._store = EchoStore(self.path)
-        return self._store
+        return EchoStore(self.path)
 
     @property
     def label_space(self) -> LabelSpace:

@@ -4,11 +4,11 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.queues import SimpleQueue
-from typing import Any
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,6 +16,7 @@ from rich.progress import track
 
 from tte_tee.errors import UserError
 
+T = TypeVar("T")
 _FEW = 4  # jobs that are done sooner than a process starts
 _rank = 0
 
@@ -41,10 +42,15 @@ def in_order(
         UserError: a worker died. Its error, or that of any job, ends the others at once.
     """
     count = cores() if workers is None else workers
+    results = _here(function, jobs) if count == 0 or len(jobs) < _FEW else _elsewhere(function, jobs, count)
+    return iter(with_bar(results, description, progress, len(jobs)))
+
+
+def with_bar(items: Iterable[T], description: str, progress: bool, total: int | None = None) -> Iterable[T]:
+    """The items, with a bar on stderr if that is wanted and a terminal; ``total`` for what has no length."""
     console = Console(stderr=True)
     shown = progress and console.is_terminal
-    results = _here(function, jobs) if count == 0 or len(jobs) < _FEW else _elsewhere(function, jobs, count)
-    return iter(track(results, escape(description), len(jobs), console=console, disable=not shown, transient=True))
+    return track(items, escape(description), total, console=console, disable=not shown, transient=True)
 
 
 def _here(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy import stats
 
 from tte_tee.errors import UserError
-from tte_tee.metrics.statistics import MINIMUM_PATIENTS
+from tte_tee.metrics.crossed import MINIMUM_PATIENTS
 
 LEVEL, RESAMPLES = 0.95, 2000
 

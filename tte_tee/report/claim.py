@@ -21,19 +21,19 @@ Json = Mapping[str, Any]
 Items = Iterator[tuple[str, str, str]]
 
 
-def write_claim(judged: Path, segmenter: Path) -> None:
+def write_claim(evaluated: Path, segmenter: Path) -> None:
     """Writes ``CLAIM.md`` beside the ``metrics.json`` of a folder that ``evaluate`` left.
 
     Args:
-        judged: that folder.
-        segmenter: folder of the segmenter that was judged.
+        evaluated: that folder.
+        segmenter: folder of the segmenter that was evaluated.
 
     Raises:
         UserError: a record is missing or cannot be read.
     """
-    metrics = read_json(judged / "metrics.json", "evaluation")
+    metrics = read_json(evaluated / "metrics.json", "evaluation")
     text = claim_table(metrics, read_json(segmenter / "segmenter.json", "segmenter"))
-    write_whole(judged / "CLAIM.md", text.encode())
+    write_whole(evaluated / "CLAIM.md", text.encode())
 
 
 def claim_table(metrics: Json, segmenter: Json) -> str:

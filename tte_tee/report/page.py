@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tte_tee.data.curate.numbers import Table
-from tte_tee.report import answers, figures, origins, tables
+from tte_tee.report import answers, figures, provenance, tables
 from tte_tee.report.analysis import SWEEPS, Analysis
 from tte_tee.report.compare import PRIMARY, RIGHT_HEART
 from tte_tee.report.document import Block, Note, Picture, Section, is_picture
@@ -17,7 +17,7 @@ _AUDIT = {"worst.webp": "the pairs that are likest to a training frame"}
 def sections(analyses: Sequence[Analysis], notes: Sequence[str]) -> list[Section]:
     """All of the report; cohorts stand one after another and are never compared with one another."""
     cells = [cell for analysis in analyses for cell in analysis.cohort.cells]
-    warned = [*notes, *origins.warnings([analysis.cohort for analysis in analyses])]
+    warned = [*notes, *provenance.warnings([analysis.cohort for analysis in analyses])]
     found = [
         Section("Headline", [_introduction(analyses), *map(Note, warned)]),
         *(Section(a.cohort.title, headline_words(a), 3) for a in analyses),
@@ -28,13 +28,14 @@ def sections(analyses: Sequence[Analysis], notes: Sequence[str]) -> list[Section
     ]
     for analysis in analyses:
         found += list(_cohort(analysis))
-    origin = [table(a.cohort) for a in analyses for table in (origins.origin_table, origins.command_table)]
+    made = [provenance.version_table(cells), provenance.store_table(cells)]
+    made += [of(a.cohort) for a in analyses for of in (provenance.cell_table, provenance.command_table)]
     found.append(
         Section(
             "Provenance",
             [
                 "Every number above follows from the cells below; the commands make them again.",
-                *(table for table in (origins.version_table(cells), origins.store_table(cells), *origin) if table.rows),
+                *(table for table in made if table.rows),
             ],
         )
     )

@@ -13,7 +13,7 @@ from tte_tee.data.curate.numbers import Table
 from tte_tee.errors import UserError
 from tte_tee.files import check_suffix, without_folders, write_whole
 from tte_tee.metrics.statistics import RESAMPLES
-from tte_tee.report import answers, origins
+from tte_tee.report import answers, provenance
 from tte_tee.report.analysis import Analysis
 from tte_tee.report.cells import cohorts_of, read_cells
 from tte_tee.report.compare import RIGHT_HEART
@@ -73,7 +73,7 @@ def to_json(analyses: Sequence[Analysis], notes: Sequence[str], whole: Sequence[
     """Everything computed, unrounded, and the tables as they are shown."""
     return {
         "tte_tee": tte_tee.__version__,
-        "notes": [*notes, *origins.warnings([analysis.cohort for analysis in analyses])],
+        "notes": [*notes, *provenance.warnings([analysis.cohort for analysis in analyses])],
         "cohorts": [_cohort(analysis) for analysis in analyses],
         "first": [_answer(answer) for answer in answers.first(analyses)],
         "next": [_answer(answer) for answer in answers.later(analyses)],

@@ -91,8 +91,8 @@ def of_store(store: EchoStore, number: int) -> Heart:
         raise UserError(f"{store.path.name}: no mask of number {number}; it has 0 to {len(indices) - 1}")
     index = int(indices[number])
     _, mask, sector = store.frame(index)
-    record = {"store": store.path.name, "hash": store.content_hash}
-    return Heart(mask, sector, store.info(index), store.licence, frozenset(seen_in(store.provenance)), record)
+    seen = frozenset(seen_in(store.provenance))
+    return Heart(mask, sector, store.info(index), store.licence, seen, store.as_source())
 
 
 def frames_with_masks(store: EchoStore) -> np.ndarray:

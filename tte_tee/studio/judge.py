@@ -24,7 +24,7 @@ from tte_tee.tasks.copies import (
     to_frames,
     with_verdicts,
 )
-from tte_tee.tasks.judge import find_masks
+from tte_tee.tasks.finding import find_masks
 
 ALLOWED = 0.01  # share of training frames that pass for copies of other patients', as in ``filter``
 

@@ -13,7 +13,7 @@ from tte_tee.data.curate.copying import check_out
 from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN, patients_of_masks, seen_in
 from tte_tee.data.parts import Parts
-from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
+from tte_tee.data.store import MOST_FRAMES, EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.devices import named_device
 from tte_tee.models.folders import Adapter, load_adapter
@@ -87,6 +87,11 @@ def synthesize(
     loaded = load_adapter(adapter, base)
     _check_fit(loaded, store, Path(adapter))
     indices = usable_frames(store, split, image=False)
+    if len(indices) * samples_per_mask > MOST_FRAMES:
+        raise UserError(
+            f"--samples-per-mask {samples_per_mask}: for {len(indices):,} masks, that is more than the "
+            f"{MOST_FRAMES:,} frames that a store takes; draw several stores, each with another --seed"
+        )
     drawn = {
         "split": split,
         "samples_per_mask": samples_per_mask,
@@ -130,7 +135,7 @@ def write_predictions(
     record = {
         **provenance(),
         "sampling": asdict(sampling),
-        "masks": {"store": store.path.name, "hash": store.content_hash},
+        "masks": store.as_source(),
         **_seen(store, list(frames), known[SEEN]),
         BASE_SEEN: sorted(known[BASE_SEEN]),
     }
@@ -178,7 +183,7 @@ def _record(loaded: Adapter, store: EchoStore, indices: np.ndarray, sampling: Sa
         **drawn_by(loaded, sampling),
         **_seen(store, indices, seen_in(loaded.record)),
         BASE_SEEN: sorted(seen_in(loaded.record, BASE_SEEN)),
-        "masks": {"store": store.path.name, "hash": store.content_hash},
+        "masks": store.as_source(),
     }
 
 

@@ -40,7 +40,7 @@ class TEEAdapter(DiffusionTask):
         base: folder of a base, or ``shipped`` for the one inside the package.
         method: ``lora`` trains low-rank updates of the layers in ``scope``; ``full`` trains all
             weights of the base; ``scratch`` all weights of a freshly initialised network of the
-            same shape; ``none`` nothing (MaskR² alone, the control).
+            same shape; ``none`` nothing (MaskR² alone).
         scope: groups of layers that LoRA touches: cross_attention, self_attention, feed_forward,
             time_embedding, convolution. The paper's "Linear" is feed_forward and time_embedding.
             Empty for the other methods.

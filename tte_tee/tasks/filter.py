@@ -25,7 +25,8 @@ from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.synthesis.provenance import provenance
 from tte_tee.tasks.copies.scores import COPY, coincidence_within, read_frames, score_copies, with_verdicts
 from tte_tee.tasks.copies.stores import refuse_other_training
-from tte_tee.tasks.judge import check_labels, find_in_store, score, true_frames
+from tte_tee.tasks.evaluation import score, true_frames
+from tte_tee.tasks.finding import check_labels, find_in_store
 from tte_tee.tasks.mask_fidelity import drawn_frames
 
 KEPT, DISOBEDIENT, COPIES = "kept", "does not show its mask", "copies a training frame"

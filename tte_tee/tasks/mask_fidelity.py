@@ -20,7 +20,8 @@ from tte_tee.files import write_json
 from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.synthesis.provenance import provenance
-from tte_tee.tasks.judge import Found, check_labels, find_in_store, frames_to_judge, score, write_cases
+from tte_tee.tasks.evaluation import frames_to_score, score, write_cases
+from tte_tee.tasks.finding import Found, check_labels, find_in_store
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ def mask_fidelity(
     indices = drawn_frames(synthetic)
     check_labels(loaded, synthetic)
     refuse_seen(behind(synthetic, indices), seen_in(loaded.record), str(synthetic.path), "the segmenter")
-    real_indices = frames_to_judge(loaded, real, split, cohort)
+    real_indices = frames_to_score(loaded, real, split, cohort)
     found = find_in_store(loaded, synthetic, indices, device)
     on_real = score(real, find_in_store(loaded, real, real_indices, device))
     return MaskFidelity(found, score(synthetic, found), on_real)

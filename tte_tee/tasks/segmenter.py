@@ -25,7 +25,8 @@ from tte_tee.models.segmenter import (
     save_segmenter,
     take_over,
 )
-from tte_tee.tasks.judge import score, true_frames, write_found, write_judgement
+from tte_tee.tasks.evaluation import score, true_frames, write_evaluation
+from tte_tee.tasks.finding import write_found
 from tte_tee.tasks.task import Preview, Task, gathered
 
 _PREVIEW_SIDE = 128
@@ -174,7 +175,7 @@ class HeartSegmenter(Task):
             {f"test/dice/{s}": v["dice"] or 0.0 for s, v in result.summary()["structures"].items()}, sync_dist=True
         )
         if self.trainer.is_global_zero and run:
-            write_judgement(Path(run), self.data.test_store, found, result, {SEEN: sorted(self.seen())})
+            write_evaluation(Path(run), self.data.test_store, found, result, {SEEN: sorted(self.seen())})
 
     def predict_step(self, batch: Batch, batch_idx: int) -> tuple[Tensor, Tensor]:
         """Indices ``[B]`` of the frames, and masks found, uint8 ``[B, H, W]``."""
@@ -213,7 +214,7 @@ class HeartSegmenter(Task):
         patients = int(self.data.store.table["patient"].iloc[real].nunique())
         record["learnt_from"]["train"] = {"patients": patients, "frames": len(real)}
         if (other := self.data.synthetic_store) is not None:
-            of = {"store": other.path.name, "hash": other.content_hash, "frames": len(synthetic)}
+            of = {**other.as_source(), "frames": len(synthetic)}
             record["synthetic"] = {**of, "to_each_real": self.data.ratio if len(real) else None}
         return record
 

@@ -116,8 +116,7 @@ class Task(L.LightningModule):
             for split, part in table.groupby("split")
         }
         return {
-            "store": self.data.path.name,
-            "hash": store.content_hash,
+            **store.as_source(),
             "label_space": store.label_space.name,
             "licence": store.licence,
             "cohorts": sorted(set(table["cohort"])),

@@ -1,5 +1,5 @@
 """What LoRA saves while training, and what it cannot: an optimiser step of the compact network (batches of 16, rank 4)
-and its peak memory (weights, gradients, optimiser, activations; of each arm in processes of its own, libraries left
+and its peak memory (weights, gradients, optimiser, activations; of each rival in processes of its own, libraries left
 out), each scope against all weights. The profile in between bounds it: the forward pass alone, and forward and backward
 to the input with every weight frozen, which no scope whose first adapted layer stands at the input (conv_in, where the
 mask enters) can stay below. What LoRA leaves out is the gradients of the frozen weights and their optimiser; what it
@@ -33,8 +33,10 @@ def measure(options: Options) -> list[Row]:
     """Steps and their profile, then memory."""
     config, device, frames = shape(options), options.device, options.pick(16, 2)
     steps = {name: training_step(trained(config, scope, device), frames, device) for name, scope in SCOPES.items()}
-    arms = {**steps, **profile(config, frames, device)}
-    rows = all_against(interleaved({name: seconds(arm, device) for name, arm in arms.items()}, options.rounds), FULL)
+    rivals = {**steps, **profile(config, frames, device)}
+    rows = all_against(
+        interleaved({name: seconds(rival, device) for name, rival in rivals.items()}, options.rounds), FULL
+    )
     scopes = SCOPES if not options.quick else {name: SCOPES[name] for name in ("LoRA {CA, SA}", FULL)}
     peaks = {name: partial(fresh_process, step_memory, config, scope, frames, device) for name, scope in scopes.items()}
     memory = all_against(interleaved(peaks, options.pick(3, 2), warm_up=False), FULL, "MiB")

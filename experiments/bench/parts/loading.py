@@ -17,11 +17,11 @@ import cv2
 import monai.transforms as mt
 import nibabel
 import numpy as np
-import yaml
 from memory import fill_and_read, fresh_process
 from monai.data import CacheDataset
 from networks import LORA_MLP, shape, trained, training_step
 from ratios import Options, Row, interleaved, row, seconds
+from recipes import write_recipe
 from torch.utils.data import default_collate
 
 from tte_tee.data.datamodule import Batch, FrameDataset
@@ -33,19 +33,6 @@ from tte_tee.models.diffusion import keyed_draws
 
 COPIES = 9  # of each frame in the folder that is packed: 1,800 frames, as many as CAMUS has
 BATCH = 16
-RECIPE = {
-    "name": "bench",
-    "licence": "CC0-1.0 (synthetic)",
-    "images": r"(?P<patient>p\d+)_(?P<frame>\d+)\.png",
-    "masks": "{patient}_{frame}_gt.png",
-    "view": "ME4C",
-    "label_space": "tee",
-    "labels": {0: "background", 1: "LV", 2: "LA", 3: "RV", 4: "RA"},
-    "size": 64,
-    "sector": "estimate",
-    "split": "train",
-    "spacing": "unknown",
-}
 
 
 def measure(options: Options) -> list[Row]:
@@ -107,22 +94,22 @@ def reading_rows(options: Options, store: EchoStore, folder: Path) -> list[Row]:
             read(i)
 
     readers: dict[str, Callable[[int], object]] = {"store": store.frame, "PNG": png, "gzipped NIfTI": nifti}
-    arms = {name: seconds(partial(read_all, read), per=len(order)) for name, read in readers.items()}
-    taken = {name: [1000 * value for value in values] for name, values in interleaved(arms, options.rounds).items()}
+    rivals = {name: seconds(partial(read_all, read), per=len(order)) for name, read in readers.items()}
+    taken = {name: [1000 * value for value in values] for name, values in interleaved(rivals, options.rounds).items()}
     return [row(taken, "store", other, "ms a frame") for other in ("PNG", "gzipped NIfTI")]
 
 
 def packing_row(options: Options, folder: Path) -> Row:
     """The whole command's work against what no packing can do without."""
     recipe, files = folder / "recipe.yaml", sorted((folder / "pack").iterdir())
-    recipe.write_text(yaml.safe_dump({**RECIPE, "size": options.pick(64, 16)}))
-    arms = {
+    write_recipe(recipe, size=options.pick(64, 16), sector="estimate")
+    rivals = {
         f"packing {len(files) // 2:,} pairs": seconds(
             lambda: pack_folder(recipe, folder / "pack", folder / "packed.h5")
         ),
         "decoding their PNGs": seconds(lambda: [decoded(path) for path in files]),
     }
-    return row(interleaved(arms, options.few), *arms)
+    return row(interleaved(rivals, options.few), *rivals)
 
 
 def batch_rows(options: Options, store: EchoStore, folder: Path) -> list[Row]:
@@ -151,7 +138,7 @@ def batch_rows(options: Options, store: EchoStore, folder: Path) -> list[Row]:
         "a step of lora_mlp": seconds(training_step(denoiser, BATCH, options.device), options.device),
     }
     of = {name: seconds(work) for name, work in middle.items()}, {name: seconds(work) for name, work in first.items()}
-    return [row(interleaved(arms, options.rounds), *arms) for arms in (*of, waiting)]
+    return [row(interleaved(rivals, options.rounds), *rivals) for rivals in (*of, waiting)]
 
 
 def cached(folder: Path, count: int) -> CacheDataset:
@@ -169,5 +156,5 @@ def cached(folder: Path, count: int) -> CacheDataset:
 def memory_row(options: Options, folder: Path) -> Row:
     """Many frames against a hundredth of them."""
     counts = options.pick((200_000, 2_000), (4000, 40))
-    arms = {f"a store of {count:,} frames": partial(fresh_process, fill_and_read, folder, count) for count in counts}
-    return row(interleaved(arms, 2, warm_up=False), *arms, "MiB")
+    rivals = {f"a store of {count:,} frames": partial(fresh_process, fill_and_read, folder, count) for count in counts}
+    return row(interleaved(rivals, 2, warm_up=False), *rivals, "MiB")

@@ -27,7 +27,7 @@ def measure(options: Options) -> list[Row]:
     networks = {OURS: Denoiser(shape(options)).to(device).eval(), PEER: spade(options).to(device).eval()}
     work = {OURS: loss_of(networks[OURS], frames, device), PEER: evaluation(networks[PEER], options, frames)}
     with torch.no_grad():
-        taken = interleaved({name: seconds(arm, device, frames) for name, arm in work.items()}, options.few)
+        taken = interleaved({name: seconds(rival, device, frames) for name, rival in work.items()}, options.few)
     millions = [sum(p.numel() for p in networks[name].parameters()) / 1e6 for name in (OURS, PEER)]
     sizes = "{:.2f} M against {:.2f} M".format(*millions)
     one = row(taken, OURS, PEER)

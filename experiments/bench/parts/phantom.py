@@ -24,10 +24,10 @@ def of_size(options: Options, side: int, batch: int) -> Row:
     with tempfile.TemporaryDirectory() as name:
         spec, path = PhantomSpec("tee", hearts, size=side), Path(name) / "phantom.h5"
         phantom, drawn = f"phantom, {side}x{side}", f"network, {side}x{side}"
-        arms = {
+        rivals = {
             phantom: seconds(lambda: write_phantom(spec, path), per=hearts * FRAMES_OF_A_PATIENT),
             drawn: seconds(lambda: made.draw(batch, USUAL), options.device, batch),
         }
-        measured = row(interleaved(arms, options.few), phantom, drawn, "s a frame")
+        measured = row(interleaved(rivals, options.few), phantom, drawn, "s a frame")
     rates = [f"{1 / value:.3g}" for value in measured.medians]
     return Row(phantom, drawn, measured.unit, measured.pairs, {"frames a second": " against ".join(rates)})

@@ -61,8 +61,8 @@ def process_rows(options: Options, folder: Path) -> list[Row]:
             processes=processes,
         )
 
-    arms = {f"synthesize, {count} processes": seconds(partial(draw, count)) for count in (2, 1)}
-    rows = [row(interleaved(arms, options.pick(3, 2), warm_up=False), *arms)]
+    rivals = {f"synthesize, {count} processes": seconds(partial(draw, count)) for count in (2, 1)}
+    rows = [row(interleaved(rivals, options.pick(3, 2), warm_up=False), *rivals)]
     if torch.device(options.device).type == "cpu" or torch.cuda.device_count() > 1:
         ranks = {f"fit, {n} ranks": partial(fresh_process, fit_with_ranks, options, masks, base, n) for n in (2, 1)}
         rows.append(row(interleaved(ranks, options.pick(3, 2), warm_up=False), *ranks, "s a step"))

@@ -67,14 +67,14 @@ def measure(options: Options) -> list[Row]:
 
 def training_rows(options: Options, store: EchoStore) -> list[Row]:
     """Seconds per step, as they are and augmented."""
-    arms = {
+    rivals = {
         "ours": ours(options, store, "none"),
         "MONAI and Lightning": plain(options, store),
         "ours, augmented": ours(options, store, "standard", EMA()),
         "MONAI and Lightning, augmented": plain(options, store, augmentation()),
     }
-    taken = interleaved(arms, options.few)
-    names = list(arms)
+    taken = interleaved(rivals, options.few)
+    names = list(rivals)
     return [row(taken, what, against, "s a step") for what, against in zip(names[::2], names[1::2], strict=True)]
 
 
@@ -146,12 +146,12 @@ def metrics_row(options: Options, store: EchoStore) -> Row:
             metric(*both)
             metric.aggregate()
 
-    arms = {
+    rivals = {
         "our metrics": seconds(lambda: evaluate(pairs, TEE).summary(), per=count),
         "MONAI's Dice, HD95, surface Dice": seconds(of_monai, options.device, count),
     }
-    taken = {name: [1000 * value for value in values] for name, values in interleaved(arms, options.rounds).items()}
-    return row(taken, *arms, "s for 1,000 frames")
+    taken = {name: [1000 * value for value in values] for name, values in interleaved(rivals, options.rounds).items()}
+    return row(taken, *rivals, "s for 1,000 frames")
 
 
 def _masks(pairs: list[Pair]) -> list[tuple[np.ndarray, np.ndarray]]:

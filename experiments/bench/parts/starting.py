@@ -35,8 +35,8 @@ def measure(options: Options) -> list[Row]:
             FIRST_STEP: ["-c", STOPPING_FIT, *fit_words(options, Path(name))],
             IMPORTS: ["-c", IMPORTS],
         }
-        arms = {name: seconds(lambda words=words: process(words)) for name, words in commands.items()}
-        taken = interleaved(arms, options.few)
+        rivals = {name: seconds(lambda words=words: process(words)) for name, words in commands.items()}
+        taken = interleaved(rivals, options.few)
     return [row(taken, HELP, NOTHING), row(taken, FIRST_STEP, IMPORTS)]
 
 

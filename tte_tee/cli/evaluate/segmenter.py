@@ -1,4 +1,4 @@
-"""``evaluate segmenter``: judge a segmenter on a store."""
+"""``evaluate segmenter``: score a segmenter on a store."""
 
 from pathlib import Path
 
@@ -39,10 +39,11 @@ def main(words: list[str]) -> None:
     from tte_tee.report.bland_altman import write_bland_altman
     from tte_tee.report.claim import write_claim
     from tte_tee.report.scores import score_table
-    from tte_tee.tasks.judge import find_in_store, frames_to_judge, score, write_judgement
+    from tte_tee.tasks.evaluation import frames_to_score, score, write_evaluation
+    from tte_tee.tasks.finding import find_in_store
 
     loaded, store = load_segmenter(options.segmenter), EchoStore(options.store)
-    indices = frames_to_judge(loaded, store, options.split, options.cohort)
+    indices = frames_to_score(loaded, store, options.split, options.cohort)
     found = find_in_store(loaded, store, indices, options.device)
     result = score(store, found)
     record = {
@@ -51,7 +52,7 @@ def main(words: list[str]) -> None:
         "cohort": options.cohort,
         "segmenter": {"hash": loaded.hash, **loaded.record},
     }
-    values = write_judgement(options.out, store, found, result, record)
+    values = write_evaluation(options.out, store, found, result, record)
     for measure, agreement in values["clinical"]["agreement"].items():
         if "bias" in agreement:
             name = measure.replace("/", "_").replace(" ", "_")

@@ -4,18 +4,15 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import track
 
 import tte_tee
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter, check_target
+from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 
-T = TypeVar("T")
 _AND = " AND "  # as in SPDX expressions: all of them hold
 
 
@@ -58,7 +55,7 @@ def copy_frames(
     Raises:
         UserError: as StoreWriter raises.
     """
-    record = {"tte_tee": tte_tee.__version__, **rule, "from": [origin_of(part.store) for part in parts]}
+    record = {"tte_tee": tte_tee.__version__, **rule, "from": [record_of(part.store) for part in parts]}
     licence = join_licences([part.store.licence for part in parts])
     jobs = [(part, int(index)) for part in parts for index in part.indices]
     space = parts[0].store.label_space
@@ -67,11 +64,10 @@ def copy_frames(
             writer.append(*part.store.frame(index), part.change(part.store.info(index)))
 
 
-def origin_of(store: EchoStore) -> dict[str, Any]:
+def record_of(store: EchoStore) -> dict[str, Any]:
     """What a store made of ``store`` remembers of it."""
     return {
-        "store": store.path.name,
-        "hash": store.content_hash,
+        **store.as_source(),
         "licence": store.licence,
         "command": store.command,
         "provenance": store.provenance,
@@ -81,10 +77,3 @@ def origin_of(store: EchoStore) -> dict[str, Any]:
 def join_licences(licences: Iterable[str]) -> str:
     """Every different licence once, in order; those of joined stores are taken apart first."""
     return _AND.join(dict.fromkeys(one for licence in licences for one in licence.split(_AND)))
-
-
-def with_bar(items: Sequence[T], description: str, progress: bool) -> Iterable[T]:
-    """The items, with a bar on stderr if that is wanted and a terminal."""
-    console = Console(stderr=True)
-    shown = progress and console.is_terminal
-    return track(items, escape(description), console=console, disable=not shown, transient=True)

@@ -178,13 +178,13 @@ def _broken_rows(table: pd.DataFrame) -> _Rules:
 
 
 def _broken_pixels(table: pd.DataFrame, facts: Facts) -> _Rules:
-    nobody, drawn = (table["mask_source"] == "none").to_numpy(), (table["origin"] != "mask").to_numpy()
+    nobody, pictured = (table["mask_source"] == "none").to_numpy(), (table["origin"] != "mask").to_numpy()
     yield "the mask holds a label outside of the label space", facts.shown[:, 0]
     yield "the sector holds values other than 0 and 1", facts.sector > 1
     yield "the sector is empty", facts.sector == 0
     yield "mask_source is none, yet there is a mask", nobody & (facts.labelled > 0)
-    yield "origin is mask, yet there is a picture", ~drawn & ~facts.black
-    yield "the picture is black, yet origin is not mask", drawn & facts.black
+    yield "origin is mask, yet there is a picture", ~pictured & ~facts.black
+    yield "the picture is black, yet origin is not mask", pictured & facts.black
 
 
 def _doubtful_pixels(table: pd.DataFrame, facts: Facts, space: LabelSpace) -> _Rules:

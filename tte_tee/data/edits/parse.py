@@ -123,8 +123,7 @@ def _sector_of_another(text: str, value: str, store: EchoStore) -> Edit:
     refuse_other_size(store, other)
     info, (_, _, sector) = other.info(index), other.frame(index)
     source = {
-        "store": other.path.name,
-        "hash": other.content_hash,
+        **other.as_source(),
         "frame": index,
         SEEN: sorted({info.patient} | seen_in(other.provenance)),
     }

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from tte_tee.anatomy import LabelSpace
-from tte_tee.data.curate.copying import check_out, origin_of, with_bar
+from tte_tee.data.curate.copying import check_out, record_of
 from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.edits.operations import MaskFrame
 from tte_tee.data.edits.parse import Edit
 from tte_tee.data.leakage import SEEN, patients_of_masks, seen_in
 from tte_tee.data.shape_model.rules import pieces
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
+from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 
 
@@ -83,7 +84,7 @@ def edit_masks(
         "made_by": "edit",
         "edits": [dict(edit.record) for edit in edits],
         SEEN: sorted(seen),
-        "from": [origin_of(store)],
+        "from": [record_of(store)],
     }
     tally, licence, text = EditTally(), f"edited masks; masks: {store.licence}", json.dumps(provenance)
     with StoreWriter(out, store.label_space, licence=licence, command=command, provenance=text) as writer:

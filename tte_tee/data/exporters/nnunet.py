@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.data.alike import refuse_other_kind
-from tte_tee.data.curate.copying import join_licences, with_bar
+from tte_tee.data.curate.copying import join_licences
 from tte_tee.data.datamodule import usable_frames
-from tte_tee.data.exporters.origin import RECORD, TABLE, write_origin
+from tte_tee.data.exporters.record import RECORD, TABLE, write_record
 from tte_tee.data.leakage import refuse_telling
 from tte_tee.data.pictures import write_values
 from tte_tee.data.store import EchoStore, check_table
+from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 from tte_tee.files import check_new, new_folder, write_json, write_whole
 
@@ -188,7 +189,7 @@ def _describe(folder: Path, name: str, stores: Sequence[EchoStore], table: pd.Da
     write_json(folder / "splits_final.json", [{"train": training, "val": validation}])
     names = [store.path.name for store in stores]
     table = table.assign(store=[names[number] for number in table["store"]]).drop(columns="index")
-    write_origin(folder, stores, table, _words(name, table, ending, licence))
+    write_record(folder, stores, table, _words(name, table, ending, licence))
 
 
 def _words(name: str, table: pd.DataFrame, ending: str, licence: str) -> list[str]:

@@ -11,12 +11,12 @@ import yaml
 
 from tte_tee.anatomy import VIEWS
 from tte_tee.anatomy.views import PHASES
-from tte_tee.data.curate.copying import with_bar
-from tte_tee.data.exporters.origin import RECORD, TABLE, write_origin
+from tte_tee.data.exporters.record import RECORD, TABLE, write_record
 from tte_tee.data.leakage import seen_in
 from tte_tee.data.pictures import write_values
 from tte_tee.data.recipe import is_spacing
 from tte_tee.data.store import EchoStore
+from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 from tte_tee.files import check_new, new_folder, write_whole
 
@@ -63,7 +63,7 @@ def export_png(path: Path, out: Path, *, progress: bool = False) -> str:
             recipe = _recipe(store, out.name, one_sector=sector is not None)
             write_whole(temporary / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).encode())
         table = pd.concat([pd.Series(files, name="file"), store.table], axis=1)
-        write_origin(temporary, [store], table, _words(store, out.name, reason, one_sector=sector is not None))
+        write_record(temporary, [store], table, _words(store, out.name, reason, one_sector=sector is not None))
     return reason
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, RawFrame
-from tte_tee.data.importers.pairs import PairFinder, clips_of, parse_pairs
+from tte_tee.data.importers.pairs import PairImporter, clips_of, parse_pairs
 from tte_tee.data.importers.stacks import AXES, IN_TIME, Axes, cine_frames, parse_axes, parse_window
 from tte_tee.data.section import Section
 from tte_tee.errors import UserError
@@ -19,7 +19,7 @@ LABELLED, ALL = "labelled", "all"
 
 
 @dataclass(frozen=True)
-class CardiacUdaImporter:
+class CardiacUdaImporter(PairImporter):
     """Cines that :class:`PairFinder` finds.
 
     Attributes:
@@ -28,17 +28,9 @@ class CardiacUdaImporter:
         window: see :func:`to_grey`.
     """
 
-    finder: PairFinder
     frames: str
     axes: Axes
     window: tuple[float, float] | None
-    labelled = True
-    private = False
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Named groups of the recipe's ``images``."""
-        return self.finder.groups
 
     def clips(self, root: Path, assign: Assign, problems: Problems) -> Listing:
         """One clip per cine."""

@@ -6,28 +6,15 @@ from pathlib import Path, PurePosixPath
 
 from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, RawFrame
 from tte_tee.data.importers.files import read_gray, read_values, within
-from tte_tee.data.importers.pairs import PairFinder, clips_of, parse_pairs
+from tte_tee.data.importers.pairs import PairImporter, clips_of, parse_pairs
 from tte_tee.data.section import Section
 
 _CLIP = 128  # frames read at once; a longer run of frames is cut, so that memory stays flat
 
 
 @dataclass(frozen=True)
-class FolderImporter:
+class FolderImporter(PairImporter):
     """Pictures that :class:`PairFinder` finds, a frame each."""
-
-    finder: PairFinder
-    private = False
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Named groups of the recipe's ``images``."""
-        return self.finder.groups
-
-    @property
-    def labelled(self) -> bool:
-        """Whether there are masks."""
-        return self.finder.masks is not None
 
     def clips(self, root: Path, assign: Assign, problems: Problems) -> Listing:
         """Images and their masks, one clip per patient and view."""

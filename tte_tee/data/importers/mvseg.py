@@ -19,7 +19,7 @@ import numpy as np
 
 from tte_tee.anatomy import VIEWS
 from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, RawFrame
-from tte_tee.data.importers.pairs import PairFinder, parse_pairs
+from tte_tee.data.importers.pairs import PairImporter, parse_pairs
 from tte_tee.data.importers.stacks import Axes, parse_axes, parse_window, read_stack
 from tte_tee.data.importers.volumes import Volume, stem
 from tte_tee.data.section import Section
@@ -40,7 +40,7 @@ class Plane:
 
 
 @dataclass(frozen=True)
-class MvsegImporter:
+class MvsegImporter(PairImporter):
     """Volumes that :class:`PairFinder` finds, a frame per plane.
 
     Attributes:
@@ -49,21 +49,9 @@ class MvsegImporter:
         window: see :func:`to_grey`.
     """
 
-    finder: PairFinder
     planes: tuple[Plane, ...]
     axes: Axes
     window: tuple[float, float] | None
-    private = False
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Named groups of the recipe's ``images``."""
-        return self.finder.groups
-
-    @property
-    def labelled(self) -> bool:
-        """Whether there are masks."""
-        return self.finder.masks is not None
 
     def clips(self, root: Path, assign: Assign, problems: Problems) -> Listing:
         """One clip per volume and plane, since planes of one volume have sectors of their own."""

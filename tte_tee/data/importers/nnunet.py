@@ -13,7 +13,7 @@ from pathlib import Path
 from tte_tee.data.importers.contract import Assign, Clip, Listing, Problems, RawFrame
 from tte_tee.data.importers.fields import parse_pattern
 from tte_tee.data.importers.files import read_bytes, within
-from tte_tee.data.importers.pairs import PairFinder, clips_of, pair_finder
+from tte_tee.data.importers.pairs import PairImporter, clips_of, pair_finder
 from tte_tee.data.importers.stacks import AXES, IN_TIME, Axes, cine_frames, parse_axes, parse_window
 from tte_tee.data.importers.volumes import META, NIFTI, PICTURES, suffix
 from tte_tee.data.section import Section
@@ -25,7 +25,7 @@ _TEST = "Ts"
 
 
 @dataclass(frozen=True)
-class NnunetImporter:
+class NnunetImporter(PairImporter):
     """Cases of nnU-Net.
 
     Attributes:
@@ -35,17 +35,9 @@ class NnunetImporter:
         window: see :func:`to_grey`.
     """
 
-    finder: PairFinder
     channel: int
     axes: Axes
     window: tuple[float, float] | None
-    labelled = True
-    private = False
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """Named groups of the recipe's ``cases``; ``folder`` is Tr or Ts, ``case`` the name of the case."""
-        return self.finder.groups
 
     def clips(self, root: Path, assign: Assign, problems: Problems) -> Listing:
         """One clip per patient and view if cases are pictures, else one per case."""

@@ -192,6 +192,24 @@ def clips_of(pairs: Iterable[Pair], longest: int) -> Iterator[Clip]:
             yield Clip(part[0].image, patient, split, cohort, files, part)
 
 
+@dataclass(frozen=True)
+class PairImporter:
+    """What the importers of pairs that a :class:`PairFinder` finds have in common."""
+
+    finder: PairFinder
+    private = False
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Named groups of the recipe's key that says which files are images."""
+        return self.finder.groups
+
+    @property
+    def labelled(self) -> bool:
+        """Whether there are masks."""
+        return self.finder.masks is not None
+
+
 def parse_pairs(section: Section, *, named: bool = True) -> PairFinder:
     """Takes ``images``, ``masks`` and ``patient``; if ``named``, also ``view`` or ``views``, and ``phases``."""
     images = parse_pattern(section, "images")

@@ -8,7 +8,7 @@ population. Nothing is imaged: no ultrasound is rendered.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from tte_tee.anatomy import TEE
 from tte_tee.data.phantom.frame import PATIENTS, derived_seed, draw_heart, trace
 from tte_tee.data.phantom.probe import transoesophageal
 from tte_tee.data.phantom.version import stamp
-from tte_tee.data.phantom.write import LICENCE, MAXIMUM_SIZE, MINIMUM_SIZE, plane_names
+from tte_tee.data.phantom.write import LICENCE, MAXIMUM_SIZE, MINIMUM_SIZE, command_of, plane_names
 from tte_tee.data.store import FrameInfo, StoreWriter
 from tte_tee.errors import UserError
 
@@ -65,13 +65,7 @@ class HeartMasks:
 
     def command(self, out: str) -> str:
         """The command line that makes this store as ``out``."""
-        words = ["python -m tte_tee masks heart"]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "angles" and not value:
-                continue
-            words.append(f"--{field.name} {' '.join(map(str, value)) if field.name == 'angles' else value}")
-        return " ".join([*words, f"--out {out}"])
+        return command_of(self, "masks heart", out)
 
 
 def write_heart_masks(spec: HeartMasks, path: str | Path, *, progress: bool = False) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.progress import track
 
@@ -12,6 +13,9 @@ from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_pati
 from tte_tee.data.phantom.version import stamp
 from tte_tee.data.store import HELD_OUT, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 COHORT_OF = {
     ("tte", 1): "base",
@@ -23,6 +27,7 @@ COHORT_OF = {
 """(domain, seed) -> the cohort that all its hearts are in; those of other seeds are in none."""
 LICENCE = "CC0-1.0 (synthetic)"
 MINIMUM_SIZE, MAXIMUM_SIZE = 16, 4096
+_UNSAID = ("angles", "first", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,17 @@ class PhantomSpec:
 
     def command(self, out: str) -> str:
         """The command line that makes this store as ``out``."""
-        words = ["python -m tte_tee data phantom"]
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name in ("angles", "first", "val", "test") and value == field.default:
-                continue
+        return command_of(self, "data phantom", out)
+
+
+def command_of(spec: "DataclassInstance", command: str, out: str) -> str:
+    """The command line whose options are the fields of ``spec``; some are left out where they are as by default."""
+    words = [f"python -m tte_tee {command}"]
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        if field.name not in _UNSAID or value != field.default:
             words.append(f"--{field.name} {' '.join(map(str, value)) if field.name == 'angles' else value}")
-        return " ".join([*words, f"--out {out}"])
+    return " ".join([*words, f"--out {out}"])
 
 
 def write_phantom(spec: PhantomSpec, path: str | Path, *, progress: bool = False) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from tte_tee.anatomy import VIEWS
 from tte_tee.data.leakage import SEEN, seen_in
@@ -15,6 +13,7 @@ from tte_tee.data.shape_model.model import ShapeModel, ViewModel
 from tte_tee.data.shape_model.outline import to_outline
 from tte_tee.data.shape_model.rules import Rules
 from tte_tee.data.store import COHORTS, HELD_OUT, EchoStore
+from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 
 FEWEST = 10  # masks of a view; fewer have hardly any modes, and the ranges of the rules are chance
@@ -121,9 +120,7 @@ def _check_frames(store: EchoStore, view: str, indices: np.ndarray, frames: Sequ
 def _sectors(sectors: Sequence[np.ndarray], name: str, progress: bool) -> np.ndarray:
     """Outlines of the sectors, ``[N, 30]``; frames of a cine share theirs, and it is fitted once."""
     known: dict[bytes, np.ndarray] = {}
-    console = Console(stderr=True)
-    shown = progress and console.is_terminal
-    for sector in track(sectors, f"sectors of {name}", console=console, disable=not shown, transient=True):
+    for sector in with_bar(sectors, f"sectors of {name}", progress):
         if (seen := sector.tobytes()) not in known:
             known[seen] = to_outline(fit_sector(sector)[0], float(max(sector.shape)))
     return np.stack([known[sector.tobytes()] for sector in sectors])

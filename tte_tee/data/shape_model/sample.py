@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.shape_model.model import ShapeModel
 from tte_tee.data.shape_model.rules import REASONS
-from tte_tee.data.store import FrameInfo, StoreWriter, check_target
+from tte_tee.data.store import MOST_FRAMES, FrameInfo, StoreWriter, check_target
+from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 
 TRUNCATE = 3.0  # standard deviations; beyond, a mode says nothing of what was seen (Cootes et al., CVIU 61(1), 1995)
@@ -65,11 +64,9 @@ def sample_masks(
     names = _checked(model, count, views, seed)
     check_target(Path(out))
     jobs = [(names[n % len(names)], n // len(names)) for n in range(count)]
-    console = Console(stderr=True)
-    hidden = not (progress and console.is_terminal)
     tallies = {name: Tally() for name in names}
     drawn = []
-    for view, number in track(jobs, "drawing masks", console=console, disable=hidden, transient=True):
+    for view, number in with_bar(jobs, "drawing masks", progress):
         coefficients, rejected = draw(model, view, seed, number)
         drawn.append(coefficients)
         tallies[view].accepted += 1
@@ -109,6 +106,8 @@ def draw(model: ShapeModel, view: str, seed: int, number: int) -> tuple[np.ndarr
 def _checked(model: ShapeModel, count: int, views: Sequence[str] | None, seed: int) -> list[str]:
     if count < 1:
         raise UserError(f"count {count}; ask for at least 1 mask")
+    if count > MOST_FRAMES:
+        raise UserError(f"count {count}; a store takes {MOST_FRAMES:,} masks; draw several, each with another seed")
     if not 0 <= seed < 2**63:
         raise UserError(f"seed {seed} is negative or too large; use 0 or more, below 2 ** 63")
     if unknown := [view for view in views or () if view not in model.views]:

@@ -82,8 +82,12 @@ class EchoStore:
         return len(self.table)
 
     def to_json(self) -> dict[str, str]:
-        """Name and hash, by which a record refers to a store."""
+        """Name and hash, by which a result refers to the store that it was computed on."""
         return {"name": self.path.name, "hash": self.content_hash}
+
+    def as_source(self) -> dict[str, str]:
+        """Name and hash, by which provenance refers to the store that something was made from."""
+        return {"store": self.path.name, "hash": self.content_hash}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_handles": {}}

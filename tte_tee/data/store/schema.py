@@ -62,6 +62,8 @@ ALLOWED = {
     "mask_source": MASK_SOURCES,
 }
 ARRAYS = ("images", "masks", "sector")
+MOST_FRAMES = 10_000_000
+"""That are made for one store at a time: whoever opens it holds its table in memory, a third of a kB for each."""
 _BLOCK_BYTES = 2**22
 
 

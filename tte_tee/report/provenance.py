@@ -49,7 +49,7 @@ def _of_cohort(cohort: Cohort) -> list[str]:
     return found
 
 
-def origin_table(cohort: Cohort) -> Table:
+def cell_table(cohort: Cohort) -> Table:
     """Every cell of a cohort: commit, time, key."""
     rows = []
     for cell in cohort.cells:

@@ -1,6 +1,5 @@
-"""Judging found masks against the true ones of a store: scores, clinical measures, pictures, one JSON."""
+"""Scoring found masks against the true ones of a store: scores, clinical measures, pictures, one JSON."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -8,75 +7,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-import torch
 
 from tte_tee.data.alike import refuse_other_origin
-from tte_tee.data.curate.copying import origin_of
 from tte_tee.data.leakage import refuse_seen, seen_in
 from tte_tee.data.pictures import captioned, contact_sheet, legend, overlay, write_png
-from tte_tee.data.store import REAL_ORIGINS, EchoStore, StoreWriter
+from tte_tee.data.store import REAL_ORIGINS, EchoStore
 from tte_tee.errors import UserError
 from tte_tee.files import write_json
 from tte_tee.metrics.agreement import bland_altman
 from tte_tee.metrics.cases import BOTH_EMPTY, Pair
 from tte_tee.metrics.clinical import ClinicalMeasures, measure
 from tte_tee.metrics.segmentation import SegmentationResult, evaluate
-from tte_tee.models.devices import named_device
-from tte_tee.models.segmenter import LoadedSegmenter, as_input
+from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.synthesis.provenance import provenance
-
-Found = Mapping[int, np.ndarray]
-"""Index of a frame in its store -> ids uint8 ``[H, W]``."""
+from tte_tee.tasks.finding import Found, check_labels
 
 _TRUE = ("annotated", "phantom")  # sources of masks that may be scored against
 _SIDE, _SHOWN = 192, 3
-_BATCH = 32
 
 
-def find_masks(loaded: LoadedSegmenter, images: np.ndarray, sectors: np.ndarray, device: str = "cpu") -> np.ndarray:
-    """Masks of frames of any one size, at that size.
-
-    Frames are brought to the size the segmenter was trained at, and its logits back, so that what is
-    scored has the resolution of the frames.
-
-    Args:
-        loaded: the segmenter.
-        images: uint8 ``[B, H, W]``.
-        sectors: 0 or 1 ``[B, H, W]``; the segmenter sees nothing outside, as in training.
-        device: where to compute.
-
-    Returns:
-        ids uint8 ``[B, H, W]``.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    place, (rows, columns) = named_device(device), loaded.image_size
-    seen = [
-        cv2.resize(i * s, (columns, rows), interpolation=cv2.INTER_AREA) for i, s in zip(images, sectors, strict=True)
-    ]
-    with torch.no_grad():
-        logits = loaded.segmenter.to(place)(as_input(np.stack(seen)).to(place))
-        if logits.shape[-2:] != images.shape[-2:]:
-            logits = torch.nn.functional.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
-        return logits.argmax(1).byte().cpu().numpy()
-
-
-def find_in_store(
-    loaded: LoadedSegmenter, store: EchoStore, indices: np.ndarray, device: str = "cpu"
-) -> dict[int, np.ndarray]:
-    """Masks of some frames of a store, at the store's resolution."""
-    found: dict[int, np.ndarray] = {}
-    for start in range(0, len(indices), _BATCH):
-        part = [int(i) for i in indices[start : start + _BATCH]]
-        images, _, sectors = map(np.stack, zip(*(store.frame(i) for i in part), strict=True))
-        found.update(zip(part, find_masks(loaded, images, sectors, device), strict=True))
-    return found
-
-
-def frames_to_judge(loaded: LoadedSegmenter, store: EchoStore, split: str, cohort: str | None) -> np.ndarray:
+def frames_to_score(loaded: LoadedSegmenter, store: EchoStore, split: str, cohort: str | None) -> np.ndarray:
     """Indices of the frames of a split and cohort, none of a patient whom the segmenter has seen.
 
     Raises:
@@ -86,19 +37,6 @@ def frames_to_judge(loaded: LoadedSegmenter, store: EchoStore, split: str, cohor
     chosen = true_frames(store, split, cohort)
     refuse_seen(store.table["patient"].iloc[chosen], seen_in(loaded.record), str(store.path), "the segmenter")
     return chosen
-
-
-def check_labels(loaded: LoadedSegmenter, store: EchoStore) -> None:
-    """Refuses a store of another label space than the segmenter's.
-
-    Raises:
-        UserError: naming both.
-    """
-    if store.label_space.structures != loaded.label_space.structures:
-        raise UserError(
-            f"{store.path}: masks hold {', '.join(store.label_space.structures)}, the segmenter finds "
-            f"{', '.join(loaded.label_space.structures)}; give a store of its label space"
-        )
 
 
 def true_frames(store: EchoStore, split: str, cohort: str | None = None) -> np.ndarray:
@@ -131,7 +69,7 @@ def _pairs(store: EchoStore, found: Found) -> Iterator[Pair]:
         yield Pair(info.key, info.patient, found[index], store.frame(index)[1], info.spacing, info.view, info.phase)
 
 
-def write_judgement(
+def write_evaluation(
     folder: Path, store: EchoStore, found: Found, result: SegmentationResult, record: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Writes ``metrics.json``, which it returns, and, for each structure, its worst and median cases as a picture.
@@ -245,13 +183,3 @@ def _case_row(store: EchoStore, index: int, found: Found, caption: str) -> list[
         captioned(overlay(image, mask, sector, store.label_space, _SIDE), [line])
         for mask, line in zip(masks, lines, strict=True)
     ]
-
-
-def write_found(path: Path, store: EchoStore, found: Found, command: str, record: Mapping[str, Any]) -> Path:
-    """Writes frames of a store with the masks that a segmenter found in them; who went into either stays known."""
-    text = json.dumps({**provenance(), **record, "frames": origin_of(store)})
-    with StoreWriter(path, store.label_space, licence=store.licence, command=command, provenance=text) as writer:
-        for index in sorted(found):
-            image, _, sector = store.frame(index)
-            writer.append(image, found[index], sector, replace(store.info(index), mask_source="segmenter"))
-    return path

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 import tte_tee
-from tte_tee.data.curate.copying import origin_of
+from tte_tee.data.curate.copying import record_of
 from tte_tee.data.leakage import published
 from tte_tee.data.store import EchoStore
 from tte_tee.files import write_json, write_whole
@@ -14,7 +14,7 @@ from tte_tee.files import write_json, write_whole
 TABLE, RECORD, CARD = "frames.csv", "provenance.json", "README.md"
 
 
-def write_origin(folder: Path, stores: Sequence[EchoStore], table: pd.DataFrame, words: Sequence[str]) -> None:
+def write_record(folder: Path, stores: Sequence[EchoStore], table: pd.DataFrame, words: Sequence[str]) -> None:
     """Writes the table, the record of all stores (names of this machine's folders left out) and the card.
 
     Args:
@@ -24,6 +24,6 @@ def write_origin(folder: Path, stores: Sequence[EchoStore], table: pd.DataFrame,
         words: paragraphs of the card.
     """
     write_whole(folder / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
-    record = {"tte_tee": tte_tee.__version__, "from": [origin_of(store) for store in stores]}
+    record = {"tte_tee": tte_tee.__version__, "from": [record_of(store) for store in stores]}
     write_json(folder / RECORD, published(record))
     write_whole(folder / CARD, ("\n\n".join(words) + "\n").encode())
