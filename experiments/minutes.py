@@ -18,7 +18,7 @@ from sampling import GUIDED, mask_fidelity, prepare, synthesize
 
 from tte_tee.synthesis.provenance import provenance
 
-ARMS = ("lora_mlp", "lora_full", "full_finetune", "scratch")
+ARMS = ("lora_mlp", "full_finetune")
 BUDGETS = (1, 2, 4, 8)
 PILOT = 30
 Json = dict[str, Any]
