@@ -10,6 +10,11 @@ To the 16 training patients of a draw (``seg_real``) are added frames of the sim
     traits    the 16 hearts under new traits: what a generator could give that knows more patients' pictures
     patients  new hearts with traits of their own: more real patients
 
+And beside ``hearts``, what generators make of the masks of the same 16 new hearts, mixed 1:1:
+
+    few       ``lora_mlp``, adapted to the 16 patients, as a study has it
+    many      all weights, adapted to 80 other patients in twice the steps: no lack of frames or parameters
+
 Segmenters are scored on the development patients of cohort ``pool``; no test patient is scored.
 """
 
@@ -28,6 +33,9 @@ from tte_tee.data.phantom.write import DOMAINS, LICENCE, plane_names
 from tte_tee.data.store import FrameInfo, StoreWriter
 from tte_tee.synthesis.provenance import provenance
 
+GENERATORS = {"few": ("lora_mlp", 300), "many": ("full_finetune", 600)}
+"""Config and steps."""
+DRAWN = ("--guidance=2", "--guided-below=0.6", "--steps=12", "--precision=bf16")
 KINDS = ("frames", "hearts", "atlas", "traits", "patients")
 COUNTS = (16, 80)
 TRAIN, PER_SEED, ANGLES = 16, 20, (0, 15, 75, 90)
@@ -78,6 +86,23 @@ def write_added(path: Path, kind: str, seed: int, count: int) -> Path:
     return path
 
 
+def draw_added(work: Path, kind: str, seed: int) -> Path:
+    """What a generator makes of the masks of the 16 new hearts, once."""
+    path = work / f"{kind}_{seed}.h5"
+    if path.exists():
+        return path
+    firsts = [seed] if kind == "few" else [other for other in range(5) if other != seed]
+    cohort = ("phantom", "--cohort", "adaptation", "--first")
+    stores = [make(work / f"adaptation{first}.h5", *cohort, str(PER_SEED * first)) for first in firsts]
+    known = stores[0] if kind == "few" else make(work / f"others_{seed}.h5", "merge", *map(str, stores))
+    config, steps = GENERATORS[kind]
+    words = ("--data=EchoDataModule", f"--data.store={known}", f"--trainer.max_steps={steps}")
+    adapter = fit(config, f"{kind}_{seed}", work, seed, *words, product="adapter")
+    masks = write_added(work / f"hearts{TRAIN}_{seed}.h5", "hearts", seed, TRAIN)
+    tte_tee(["synthesize", f"--adapter={adapter}", f"--masks={masks}", f"--seed={seed}", *DRAWN, f"--out={path}"])
+    return path
+
+
 def score(segmenter: Path, pool: Path) -> dict[str, Any]:
     """Dice in percent on the development patients."""
     folder = segmenter.parent / "pool"
@@ -104,6 +129,10 @@ def run(work: Path, seeds: int) -> list[dict[str, Any]]:
                 "seg_real", f"{kind}{count}_{seed}", work, seed, f"--data.real={real}", f"--data.test={test}"
             )
             rows.append({"seed": seed, "added": kind, "patients": count, **score(segmenter, pool)})
+        for kind in GENERATORS:
+            words = (f"--data.real={few}", f"--data.synthetic={draw_added(work, kind, seed)}", f"--data.test={test}")
+            segmenter = fit("seg_mix_1to1", f"{kind}_{seed}_mix", work, seed, *words)
+            rows.append({"seed": seed, "added": kind, "patients": TRAIN, **score(segmenter, pool)})
     return rows
 
 
