@@ -58,8 +58,9 @@ def added(kind: str, seed: int, number: int) -> Patient:
     return patients[kind]
 
 
-def write_added(path: Path, kind: str, seed: int, count: int) -> Path:
-    """A store of the frames that are added, once."""
+def write_added(work: Path, kind: str, seed: int, count: int) -> Path:
+    """A store of the simulator's frames that are added, once."""
+    path = work / f"{kind}{count}_{seed}.h5"
     if path.exists():
         return path
     with StoreWriter(path, DOMAINS["tee"], licence=LICENCE, command=f"headroom {kind}", provenance="{}") as store:
@@ -99,10 +100,7 @@ def draw_added(work: Path, kind: str, seed: int) -> Path:
     config, steps = GENERATORS[kind]
     words = ("--data=EchoDataModule", f"--data.store={known}", f"--trainer.max_steps={steps}")
     adapter = fit(config, f"{kind}_{seed}", work, seed, *words, product="adapter")
-    hearts, drawn = (
-        write_added(work / f"hearts{TRAIN}_{seed}.h5", "hearts", seed, TRAIN),
-        work / f"{kind}_{seed}_as_drawn.h5",
-    )
+    hearts, drawn = write_added(work, "hearts", seed, TRAIN), work / f"{kind}_{seed}_as_drawn.h5"
     tte_tee(["synthesize", f"--adapter={adapter}", f"--masks={hearts}", f"--seed={seed}", *DRAWN, f"--out={drawn}"])
     return exchange(path, EchoStore(hearts), EchoStore(drawn))
 
@@ -140,12 +138,7 @@ def run(work: Path, seeds: int) -> list[dict[str, Any]]:
         for kind, count in arms:
             real = few
             if count:
-                drawn = kind in GENERATORS
-                more = (
-                    draw_added(work, kind, seed)
-                    if drawn
-                    else write_added(work / f"{kind}{count}_{seed}.h5", kind, seed, count)
-                )
+                more = draw_added(work, kind, seed) if kind in GENERATORS else write_added(work, kind, seed, count)
                 real = make(work / f"with_{kind}{count}_{seed}.h5", "merge", str(few), str(more))
             segmenter = fit(
                 "seg_real", f"{kind}{count}_{seed}", work, seed, f"--data.real={real}", f"--data.test={test}"
