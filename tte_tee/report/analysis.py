@@ -196,16 +196,17 @@ class Analysis:
             if (row.get("synthetic") or {}).get("mean") is not None
         }
 
+    def _fidelity_at(self, key: tuple[str, str, str]) -> Callable[[Cell], float | None]:
+        return lambda cell: self._fidelity(cell).get(key)
+
     @cached_property
     def relations(self) -> list[Relation]:
         """Fidelity, mask fidelity and parameters against Dice."""
         cells = [cell for arm in self.comparable for cell in self.cohort.arms[arm].values()]
         rows = dict.fromkeys(key for cell in cells for key in self._fidelity(cell))
         found = [
-            self._relation(
-                "fidelity", f"{key[0]}: {key[1]}", key[2], lambda cell, key=key: self._fidelity(cell).get(key)
-            )
-            for key in rows
+            self._relation("fidelity", f"{group}: {measure}", better, self._fidelity_at((group, measure, better)))
+            for group, measure, better in rows
         ]
         names = dict.fromkeys(name for cell in cells for name in mask_fidelity(cell))
         found += [self._relation("mask fidelity", name, "higher", _mask_fidelity_at(name)) for name in names]

@@ -128,13 +128,14 @@ def _fidelity(analyses: Analyses) -> Answer:
         return Answer(question, NOT_COMPUTED, "No cell with synthetic frames has fidelity or mask fidelity.")
     known = [r for r in relations if not isinstance(r.found, str)]
     sure = [r for r in known if not isinstance(r.found, str) and r.found.low > 0]
+    against = sum(not isinstance(r.found, str) and r.found.high < 0 for r in known)
     tables = [_titled(a, relation_table(a)) for a in analyses if a.relations]
     if not known:
         return Answer(question, UNKNOWN, f"No rank correlation is estimable: {relations[0].found}.", tables)
     text = (
         f"{len(sure)} of {len(known)} estimable rank correlations exclude zero on the side of 'better frames, higher "
-        f"Dice'{': ' if sure else ''}{', '.join(r.measure for r in sure)}. They are not corrected for their number, "
-        "and arms that share seeds and patients are not independent."
+        f"Dice'{': ' if sure else ''}{', '.join(f'{r.kind} ({r.measure})' for r in sure)}; {against} on the other. "
+        "They are not corrected for their number, and arms that share seeds and patients are not independent."
     )
     return Answer(question, ANSWERED, text, tables)
 

@@ -167,7 +167,7 @@ figcaption { font-size: .875rem; color: #444; }
   body { font-size: 15px; }
   table { font-size: .8rem; }
   th, td { padding: .25rem .4rem; }
-  td:first-child { white-space: normal; overflow-wrap: anywhere; max-width: 8rem; }
+  td:first-child { white-space: normal; overflow-wrap: break-word; max-width: 9rem; }
   td.t { min-width: 9rem; }
   td.t:first-child { min-width: 7rem; }
   figure.plot, figure.gallery { flex-basis: 100%; }

@@ -35,7 +35,7 @@ def pictures(analysis: Analysis, name: str, words: str, budget: int) -> list[Blo
             blocks.append(Note(f"{caption}: the file is no picture."))
         elif len(content) <= left:
             left -= len(content)
-            blocks.append(Picture(caption, content))
+            blocks.append(Picture(caption, content, wide=_landscape(content)))
         else:
             omitted += cells
     if omitted:
@@ -115,6 +115,11 @@ def _compose(members: Sequence[tuple[_Grid, list[Cell]]]) -> Picture:
     return Picture(caption, encoded.tobytes(), wide=True)
 
 
+def _landscape(content: bytes) -> bool:
+    height, width = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape[:2]
+    return bool(width > height)
+
+
 def _adapter_name(cells: Sequence[Cell]) -> str:
     """An arm's name without what does not belong to its adapter: masks and ratio."""
     masks = {str(cell.part("synthesis").get("masks")) for cell in cells}
@@ -129,7 +134,7 @@ def _found(analysis: Analysis, name: str) -> dict[bytes, list[Cell]]:
     """
     arms = analysis.cohort.arms
     common = set.intersection(*map(set, arms.values()))
-    order = [arm for arm in (analysis.headline.arm, analysis.choice.arm) if arm in arms]
+    order = [arm for arm in (analysis.headline.arm, analysis.choice.arm) if arm and arm in arms]
     found: dict[bytes, list[Cell]] = {}
     for arm in dict.fromkeys((*order, *arms)):
         cell = arms[arm][min(common or arms[arm])]

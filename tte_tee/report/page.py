@@ -136,7 +136,15 @@ def _use(analysis: Analysis) -> Iterator[Block]:
         if _shown(relation.kind, relation.measure) and (plot := figures.relation(analysis, relation)):
             yield Picture(f"{relation.kind}: {relation.measure} against Dice of {analysis.target}", plot)
     masks = tables.mask_table(analysis)
-    yield from [*tables.fidelity_tables(analysis), *([masks] if masks else [])]
+    fidelity = tables.fidelity_tables(analysis)
+    if fidelity:
+        yield (
+            "Floor: real frames against those of other real patients. Ceiling: TTE or the unadapted base against the "
+            "same real frames."
+        )
+    yield from fidelity
+    yield from tables.fidelity_reasons(analysis)
+    yield from [masks] if masks else []
 
 
 def _shown(kind: str, measure: str) -> bool:

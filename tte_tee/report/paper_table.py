@@ -24,14 +24,14 @@ def paper_table(analysis: Analysis) -> Table:
     """The published rows, each followed by our arms of the same scope and masks, mixed 1:1."""
     rows: list[Row] = []
     for row in paper.ROWS:
-        rows.append(_published(row, paper.BASELINE.layers))
+        rows.append(_published(row, "real frames only"))
         for arm in analysis.beside(row):
             rows += _ours(analysis, arm)
     rows.append(_published(paper.BASELINE, "its own: absolute"))
-    for arm in dict.fromkeys((paper.REAL_ONLY, analysis.choice.arm)):
-        if arm in analysis.cohort.arms:
-            absolute = (_percent(analysis, arm, name) for name in paper.STRUCTURES)
-            rows.append((*_about(analysis, arm), "its own: absolute", *absolute))
+    for own in dict.fromkeys((paper.REAL_ONLY, analysis.choice.arm)):
+        if own and own in analysis.cohort.arms:
+            absolute = (_percent(analysis, own, name) for name in paper.STRUCTURES)
+            rows.append((*_about(analysis, own), "its own: absolute", *absolute))
     return Table("Dice in percent; LA, LV, RV, RA: change in points", _HEADER, rows)
 
 

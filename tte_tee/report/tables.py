@@ -114,17 +114,27 @@ def _fidelity_table(analysis: Analysis, group: str) -> Table:
 
     own = [row for cell in analysis.cohort.cells for row in rows_of(cell)]
     measures = dict.fromkeys((row["measure"], row.get("better") or "lower") for row in own)
-    rows = [
+    rows: list[Row] = [
         (f"{role} (all arms)", NOTHING, *(_role([r for r in own if r["measure"] == m], role) for m, _ in measures))
         for role in ("floor", "ceiling")
     ]
     for arm, seeds in analysis.cohort.arms.items():
-        if found := {seed: rows for seed, cell in seeds.items() if (rows := rows_of(cell))}:
-            every = [row for rows in found.values() for row in rows]
-            numbers = (_role([r for r in every if r["measure"] == m], "synthetic") for m, _ in measures)
-            rows.append((arm, number_words(found), *numbers))
+        if found := {seed: measured for seed, cell in seeds.items() if (measured := rows_of(cell))}:
+            every = [row for measured in found.values() for row in measured]
+            means = (_role([r for r in every if r["measure"] == m], "synthetic") for m, _ in measures)
+            rows.append((arm, number_words(found), *means))
     header = ("arm", "seeds", *(f"{measure} ({better} is better)" for measure, better in measures))
-    return Table(f"Fidelity in {group}: floor is real against other real patients", header, rows)
+    return Table(f"Fidelity in {group}: mean over seeds", header, rows)
+
+
+def fidelity_reasons(analysis: Analysis) -> list[str]:
+    """Why measures of fidelity are not estimable, each reason once, with its measures."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in analysis.cohort.cells:
+        for row in fidelity_rows(cell):
+            if reason := (row.get("synthetic") or {}).get("not_estimable"):
+                found.setdefault(str(reason), {})[row["measure"]] = None
+    return [f"Not estimable in some cells: {', '.join(names)}: {reason}." for reason, names in found.items()]
 
 
 def mask_table(analysis: Analysis, arms: Sequence[str] | None = None) -> Table | None:
