@@ -171,7 +171,7 @@ figcaption { font-size: .875rem; color: #444; }
   td.t { min-width: 9rem; }
   td.t:first-child { min-width: 7rem; }
   figure.plot, figure.gallery { flex-basis: 100%; }
-  figure.sheet img { max-width: none; width: 56rem; }
+  figure.sheet img { max-width: 40rem; }
 }
 @page { size: A4 landscape; margin: 12mm; }
 @media print {
@@ -182,7 +182,10 @@ figcaption { font-size: .875rem; color: #444; }
   thead { display: table-header-group; }
   .wide { overflow: visible; }
   table { font-size: 7.5pt; }
-  td, td.n, td.t { white-space: normal; overflow-wrap: anywhere; min-width: 0; }
+  th, td { padding: .2rem .3rem; }
+  td, td.n, td.t { white-space: normal; min-width: 0; }
+  td.t { overflow-wrap: anywhere; }
+  figcaption { font-size: 8pt; }
   th:first-child, td:first-child { position: static; }
   caption span { position: static; max-width: none; }
   figure.plot img, figure.sheet img { min-width: 0; width: auto; max-width: 100%; }

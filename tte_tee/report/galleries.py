@@ -116,8 +116,8 @@ def _compose(members: Sequence[tuple[_Grid, list[Cell]]]) -> Picture:
 
 
 def _landscape(content: bytes) -> bool:
-    height, width = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape[:2]
-    return bool(width > height)
+    picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    return picture is not None and picture.shape[1] > picture.shape[0]
 
 
 def _adapter_name(cells: Sequence[Cell]) -> str:

@@ -108,7 +108,7 @@ def misfit(record: Any) -> str | None:
         return "no cell"
     if record.get("schema") != SCHEMA:
         older = "an older shape, without schema" if record.get("schema") is None else f"schema {record['schema']}"
-        return f"{older}; this report reads {SCHEMA}"
+        return f"{older}; this report reads schema {SCHEMA}"
     return _misfit(record, _CELL, "") or _of_ratio(record.get("synthesis"))
 
 
