@@ -75,12 +75,12 @@ def test_a_picture_of_several_arms_is_shown_once_and_what_does_not_fit_is_named(
             continue
         cv2.imwrite(str(path), rng.integers(0, 255, (40, 60, 3), np.uint8))
         content = path.read_bytes()
-    everything = pictures(analysis(tmp_path), "worst.webp", "the worst", 10**6)
+    everything = pictures(analysis(tmp_path), {"worst.webp": "the worst"}, 10**6)
     assert [block.caption for block in everything] == [
         "lora_0, lora_1, seed 0: the worst",
         "lora_2, seed 0: the worst",
         "lora_3, seed 0: the worst",
     ]
-    shown, said = pictures(analysis(tmp_path), "worst.webp", "the worst", len(content) + 100)
+    shown, said = pictures(analysis(tmp_path), {"worst.webp": "the worst"}, len(content) + 100)
     assert shown.caption.startswith("lora_0")
-    assert "lora_2, lora_3" in said
+    assert "worst.webp of lora_2; worst.webp of lora_3" in said

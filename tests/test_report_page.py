@@ -262,28 +262,6 @@ def test_pictures_beside_the_cells_are_shown_and_others_named(folder, tmp_path):
     assert "mean and modes of the shape model: the file is no picture" in page.text
 
 
-def test_commands_stand_there_once_and_cells_name_their_numbers(folder, tmp_path):
-    origin = made.cell("seg_real", 0, 0)["provenance"]
-    made.write(folder, made.cell("seg_real", 0, 0, provenance={**origin, "commands": ["a", "b", "c"]}))
-    made.write(folder, made.cell("seg_real", 1, 0, provenance={**origin, "commands": ["a", "c", "d"]}))
-    report(folder, tmp_path)
-    tables = json.loads((tmp_path / "r.json").read_text())["tables"]
-    commands = {command: number for number, command in tables[-1]["rows"]}
-    assert {"a", "b", "c", "d", "python -m tte_tee fit --config arm.yaml"} == set(commands)
-    rows = {(row[0], row[1]): row[-1] for row in tables[-2]["rows"]}
-    first = int(commands["a"])
-    assert rows["seg_real", "0"] == f"{first}-{first + 2}"
-    assert rows["seg_real", "1"] == f"{first}, {first + 2}, {first + 3}"
-
-
-def test_fidelity_of_every_arm_stands_in_the_table(folder, tmp_path):
-    report(folder, tmp_path)
-    tables = json.loads((tmp_path / "r.json").read_text())["tables"]
-    (table,) = (t for t in tables if t["title"].startswith("Fidelity in mobilenet_v2"))
-    assert table["rows"] == [["floor (all arms)", "-", "0.01"], ["ceiling (all arms)", "-", "0.4"],
-                             ["lora_mlp-ssm-1to1", "0-3", "0.12"]]  # fmt: skip
-
-
 def test_words_of_a_cell_are_words_on_the_page(folder, tmp_path):
     hostile = "<script>alert(\"1\")</script> | & 'x'"
     for seed in range(4):

@@ -1,6 +1,6 @@
 """Pictures that stand beside the cells: once each, side by side where they are of the same masks, and not too many."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
@@ -10,36 +10,38 @@ from tte_tee.report.analysis import Analysis
 from tte_tee.report.cells import Cell
 from tte_tee.report.document import Block, Note, Picture, is_picture
 
-WHOLE_PAGE = 16_000_000
+WHOLE_PAGE = 18_000_000
 """Bytes of pictures on a page; base64 makes a third more of them."""
+KINDS = 5
+"""Of pictures that share them."""
 _GAP, _HEADER = 4, 22  # of a contact sheet
 _ACROSS = 5  # arms side by side
 _SAME = 4.0  # grey levels: masks of one picture and another, after lossy compression
 _QUALITY = [cv2.IMWRITE_WEBP_QUALITY, 60]
 
 
-def pictures(analysis: Analysis, name: str, words: str, budget: int) -> list[Block]:
+def pictures(analysis: Analysis, names: Mapping[str, str], budget: int) -> list[Block]:
     """One kind of picture of every arm, each picture once.
 
     Args:
         analysis: of a cohort.
-        name: of the file beside the cells.
-        words: what it shows.
+        names: of the files beside the cells, and what each shows.
         budget: bytes that all of them may take.
     """
     blocks: list[Block] = []
-    left, omitted = budget, []
-    for content, cells in _found(analysis, name).items():
-        caption = f"{_arms(cells)}, seed {cells[0].seed}: {words}"
-        if not is_picture(content):
-            blocks.append(Note(f"{caption}: the file is no picture."))
-        elif len(content) <= left:
-            left -= len(content)
-            blocks.append(Picture(caption, content, wide=_landscape(content)))
-        else:
-            omitted += cells
+    omitted = []
+    for name, words in names.items():
+        for content, cells in _found(analysis, name).items():
+            caption = f"{_arms(cells)}, seed {cells[0].seed}: {words}"
+            if not is_picture(content):
+                blocks.append(Note(f"{caption}: the file is no picture."))
+            elif len(content) <= budget:
+                budget -= len(content)
+                blocks.append(Picture(caption, content, wide=_landscape(content)))
+            else:
+                omitted.append(f"{name} of {_arms(cells, 99)}")
     if omitted:
-        blocks.append(f"Not shown, to keep the page small, but beside the cells as {name}: {_arms(omitted, 99)}.")
+        blocks.append(f"Not shown, to keep the page small, but beside the cells: {'; '.join(omitted)}.")
     return blocks
 
 

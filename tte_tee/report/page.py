@@ -7,7 +7,7 @@ from tte_tee.report.analysis import SWEEPS, Analysis
 from tte_tee.report.compare import PRIMARY, endpoint, of_mean
 from tte_tee.report.cost import cost_table
 from tte_tee.report.document import Block, Note, Picture, Section
-from tte_tee.report.galleries import WHOLE_PAGE, pictures, side_by_side
+from tte_tee.report.galleries import KINDS, WHOLE_PAGE, pictures, side_by_side
 from tte_tee.report.paper_table import ABOUT, paper_table
 
 TITLE = "Synthetic TEE: what it is worth"
@@ -154,24 +154,23 @@ def _shown(kind: str, measure: str) -> bool:
 
 def _seen(analysis: Analysis, budget: int) -> Iterator[Section]:
     """Galleries, copies and worst cases; the budget of bytes is shared out among kinds of pictures."""
-    title, structures = analysis.cohort.title, analysis.cohort.structures
+    title = analysis.cohort.title
 
-    def shown(name: str, words: str) -> list[Block]:
-        return pictures(analysis, name, words, budget // (4 + len(structures)))
+    def shown(**names: str) -> list[Block]:
+        return pictures(analysis, {f"{name}.webp": words for name, words in names.items()}, budget // KINDS)
 
     yield Section(f"Galleries at fixed masks: {title}", side_by_side(analysis) or [f"{_MISSING} a gallery."], 3)
     shapes = [
-        *shown("drawn.webp", "masks that frames were drawn for, and those frames"),
-        *shown("ssm.webp", "mean and modes of the shape model"),
+        *shown(drawn="masks that frames were drawn for, and those frames"),
+        *shown(ssm="mean and modes of the shape model"),
     ]
     missing = f"{_MISSING} a picture of its shape model or of its drawn frames."
     yield Section(f"Shape-model masks and their frames: {title}", shapes or [missing], 3)
-    plane = shown("features.webp", "frames in the plane of their features")
+    plane = shown(features="frames in the plane of their features")
     yield Section(f"Frames in feature space: {title}", plane or [f"{_MISSING} such a picture."], 3)
     table = tables.copy_table(analysis)
-    pairs = shown("worst.webp", "the pairs that are likest to a training frame")
+    pairs = shown(worst="the pairs that are likest to a training frame")
     audited = [*([table] if table else []), *pairs]
     yield Section(f"Copies: {title}", audited or [f"{_MISSING} been looked through for copies."], 3)
-    cases = [shown(f"cases_{name}.webp", f"worst and median cases, {name}") for name in structures]
-    worst = [block for own in cases for block in own]
+    worst = shown(**{f"cases_{name}": f"worst and median cases, {name}" for name in analysis.cohort.structures})
     yield Section(f"Worst cases: {title}", worst or [f"{_MISSING} a picture of its worst cases."], 3)
