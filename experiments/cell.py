@@ -8,11 +8,14 @@ The command that ``Snakefile`` runs last for each cell. Pictures go beside the f
 import argparse
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import cv2
 from grid import HERE, Cell, Grid, Json, Stage, load_grid
 from workflow import benchmark
 
+from tte_tee.data.curate.inspect import write_sheet
+from tte_tee.data.store import EchoStore
 from tte_tee.files import write_json
 
 KEPT = {
@@ -27,6 +30,7 @@ PICTURES = {
     "audit_fidelity": ("result/features.png", "features"),
 }
 """Where a stage leaves its picture, the last of several, and what the report calls it."""
+DRAWN = 12  # frames, each with the mask that it was drawn for
 QUALITY = [cv2.IMWRITE_WEBP_QUALITY, 50]  # a gallery of speckle takes a tenth of its PNG
 
 
@@ -53,6 +57,7 @@ def gather(grid: Grid, cell: Cell, work: Path) -> Json:
         "tested_on": metrics["split"],
         "adapter": adapter(adapted, found["adapt"] / "version_0", cell.about["config"]) if adapted else None,
         "synthesis": synthesis(cell, segmenter, work) if adapted else None,
+        "segmenter": {name: segmenter[name] for name in ("steps", "seconds", "peak_memory_mib")},
         "patients": sum(split["patients"] for split in known.values()),
         "segmentation": {name: metrics[name] for name in ("summary", "patients", "unit")},
         "validation": {"dice": segmenter["val_dice"], "structures": segmenter["val_structures"]},
@@ -89,8 +94,9 @@ def adapter(values: Json, run: Path, config: str) -> Json:
 
 def synthesis(cell: Cell, segmenter: Json, work: Path) -> Json:
     """What was drawn for which masks, and what it cost."""
-    frames, taken = segmenter["data"]["synthetic"]["frames"], benchmark(cell.parts["synthesise"], work)
-    return {**cell.about["synthesis"], "frames": frames, "seconds": taken, "filtered": False}
+    frames, stage = segmenter["data"]["synthetic"]["frames"], cell.parts["synthesise"]
+    cost = {"seconds": benchmark(stage, work), "peak_memory_mib": benchmark(stage, work, "max_rss")}
+    return {**cell.about["synthesis"], "frames": frames, **cost, "filtered": False}
 
 
 def small(name: str, values: Json) -> Json:
@@ -118,6 +124,11 @@ def copy_pictures(parts: dict[str, Stage], work: Path, beside: Path, hardest: st
         if found:
             beside.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(beside / f"{called}.webp"), cv2.imread(str(found[-1])), QUALITY)
+    if "synthesise" in parts:
+        with TemporaryDirectory() as folder:
+            sheet = Path(folder) / "drawn.png"
+            write_sheet(EchoStore(parts["synthesise"].folder(work) / "synthetic.h5"), sheet, DRAWN)
+            cv2.imwrite(str(beside / "drawn.webp"), cv2.imread(str(sheet)), QUALITY)
 
 
 def main() -> None:

@@ -47,13 +47,14 @@ def seconds(grid: Grid, work: Path) -> dict[str, float]:
     return {**grid.values["seconds"], **{rule: statistics.median(values) for rule, values in measured.items()}}
 
 
-def benchmark(stage: Stage, work: Path) -> float | None:
-    """Seconds that a finished stage took, as Snakemake measured them."""
+def benchmark(stage: Stage, work: Path, column: str = "s") -> float | None:
+    """What a finished stage took, as Snakemake measured it: seconds, or ``max_rss`` in MiB; None where it did not."""
     table = stage.folder(work) / "benchmark.tsv"
     if not (stage.done(work).exists() and table.exists()):
         return None
     head, values = (line.split("\t") for line in table.read_text().splitlines()[:2])
-    return float(dict(zip(head, values, strict=True))["s"])
+    measured = dict(zip(head, values, strict=True))[column]
+    return float(measured) if measured not in ("NA", "-") else None
 
 
 def plan(grid: Grid, work: Path, results: Path, jobs: int) -> str:

@@ -148,9 +148,11 @@ def test_the_smoke_grid_runs_every_rule(undisturbed: tuple[Path, float]) -> None
     drawn = made["lora_mlp-ssm-1to1_seed0"]
     assert drawn["adapter"]["trained"] > 0 and drawn["synthesis"]["masks"] == "ssm"
     assert drawn["synthesis"]["frames"] == 24 and drawn["patients"] == 7
+    assert all(drawn[part]["peak_memory_mib"] > 0 for part in ("adapter", "synthesis", "segmenter"))
     assert made["lora_mlp-rank2-real-synthetic_only-2patients_seed0"]["patients"] == 3  # one of them validates
     assert drawn["mask_fidelity"]["synthetic"]["summary"] and drawn["fidelity"]["rows"] and drawn["copies"]["rates"]
     assert {p.name for p in (results / "tiny/lora_mlp-ssm-1to1_seed0").iterdir()} >= {
+        "drawn.webp",
         "gallery.webp",
         "ssm.webp",
         "worst.webp",

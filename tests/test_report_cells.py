@@ -82,7 +82,7 @@ def test_files_that_are_none_for_one_reason_are_one_line(tmp_path):
     for seed in range(3):
         (tmp_path / f"old_seed{seed}.json").write_text(json.dumps({"arm": "old", "seed": seed}))
     _, notes = read_cells(tmp_path)
-    assert notes == ["old_seed0.json and 2 more left out: schema None; this report reads 1"]
+    assert notes == ["old_seed0.json and 2 more left out: an older shape, without schema; this report reads schema 1"]
 
 
 def test_a_truncated_file_is_left_out_and_the_page_says_so(tmp_path, capsys):

@@ -139,6 +139,21 @@ def test_sweeps_are_of_arms_that_differ_in_one_setting(folder):
     assert patients == {5.0: "lora_p5", 20.0: "lora_mlp-ssm-1to1"}
 
 
+def test_features_of_an_extractor_of_each_seed_are_one_measure(tmp_path):
+    for arm, gain in (("lora_a", 0.02), ("lora_b", 0.04)):
+        for seed in range(3):
+            record = made.cell(arm, seed, gain + 0.01 * seed)
+            record["fidelity"]["rows"][0]["group"] = f"segmenter 0000000{seed}"
+            made.write(tmp_path, record)
+    found = {r.measure: r for r in analysis(tmp_path).relations if r.kind == "fidelity"}
+    (kid,) = found.values()
+    assert (kid.measure, kid.seeds) == ("segmenter (one of each seed): KID", (0, 1, 2))
+    assert kid.points["lora_a"][0] == pytest.approx(0.2 - 0.03)
+    record["fidelity"]["rows"][0]["group"] = "segmenter ffffffff"
+    made.write(tmp_path, record)  # arms of one seed no longer share their extractor
+    assert len([r for r in analysis(tmp_path).relations if r.kind == "fidelity"]) == 4
+
+
 def test_fidelity_predicts_usefulness_over_eight_arms_and_not_over_one(folder):
     assert all("1 arms" in relation.found for relation in analysis(folder).relations)
     for n in range(8):

@@ -124,6 +124,7 @@ CHANGES = {
     "floor": lambda r: r["fidelity"]["rows"][0]["floor"].update(mean=0.987),
     "copies": lambda r: r["copies"]["rates"]["ssm"]["any"].update(share=0.77),
     "false alarms": lambda r: r["copies"]["thresholds"]["correlation"]["false_alarms"].update(share=0.77),
+    "memory": lambda r: r["segmenter"].update(peak_memory_mib=4321),
     "commit": lambda r: r["provenance"].update(commit="f" * 40 + "+changes"),
     "versions": lambda r: r["provenance"]["versions"].update(numpy="9.9"),
     "commands": lambda r: r["provenance"].update(commands=["python -m tte_tee other"]),
@@ -214,6 +215,32 @@ def test_our_arms_stand_under_the_papers_rows_of_their_scope_and_masks(folder, t
     assert rows[-1][1].startswith("seg_pretrained_tte")
 
 
+def test_changes_beside_the_papers_are_over_real_frames_alone_and_then_over_the_best_baseline(folder, tmp_path):
+    report(folder, tmp_path)
+    record = json.loads((tmp_path / "r.json").read_text())
+    table = next(t for t in record["tables"] if t["section"].startswith("The paper's table"))
+    over = table["header"].index("change over")
+    own = [row for row in table["rows"] if row[1].startswith("lora_mlp-ssm-1to1")]
+    assert [row[over] for row in own] == ["seg_real", "seg_pretrained_tte"]
+    for row, points in zip(own, (8, 6), strict=True):
+        assert [float(words.split()[0]) for words in row[over + 1 :]] == pytest.approx([points] * 4, abs=0.5)
+    assert {row[over] for row in table["rows"] if row[0] == "paper"} == {"real frames only", "its own: absolute"}
+
+
+def test_a_study_of_another_endpoint_is_judged_by_it(folder, tmp_path):
+    for arm, gain in made.GAINS.items():
+        for seed in range(4):
+            cell = made.cell(arm, seed, gain, study="camus20")
+            cell["segmentation"]["summary"]["structures"] = {"LV": {}, "LA": {}}
+            made.write(folder, cell | {"validation": {"dice": 0.7, "structures": {"LA": 0.6 + gain}}})
+    report(folder, tmp_path)
+    phantom, camus = json.loads((tmp_path / "r.json").read_text())["cohorts"]
+    assert (phantom["study"], camus["study"]) == ("phantom", "camus20")
+    assert camus["baseline"]["by"] == "LA on validation patients"
+    assert camus["headline"]["verdict"] == "gain"
+    assert "against seg_pretrained_tte, Dice, LA: +" in (tmp_path / "r.md").read_text()
+
+
 def test_every_row_of_the_paper_matches_its_own_scope_alone(tmp_path):
     for row in paper.ROWS:
         adapter = {"method": "lora" if row.scope else "scratch", "scope": sorted(row.scope)}
@@ -225,14 +252,14 @@ def test_every_row_of_the_paper_matches_its_own_scope_alone(tmp_path):
 
 def test_pictures_beside_the_cells_are_shown_and_others_named(folder, tmp_path):
     beside = folder / "phantom" / "lora_mlp-ssm-1to1_seed0"
-    for name in ("gallery.webp", "worst.webp", "cases_RV.webp"):
+    for name in ("drawn.webp", "gallery.webp", "worst.webp", "cases_RV.webp"):
         write_picture(beside / name)
     (beside / "ssm.webp").write_text("no picture")
     page, _ = report(folder, tmp_path)
-    assert sum(ref.startswith("data:image/webp") for ref in page.references) == 3
-    for said in ("drawn frames at fixed masks", "likest to a training frame", "worst and median cases, RV"):
-        assert f"lora_mlp-ssm-1to1, seed 0: {said}" in page.text or said in page.text
-    assert "masks of the shape model: the file is no picture" in page.text
+    assert sum(ref.startswith("data:image/webp") for ref in page.references) == 4
+    for said in ("masks that frames were drawn for", "the pairs that are likest to a", "worst and median cases, RV"):
+        assert f"lora_mlp-ssm-1to1, seed 0: {said}" in page.text
+    assert "mean and modes of the shape model: the file is no picture" in page.text
 
 
 def test_words_of_a_cell_are_words_on_the_page(folder, tmp_path):
@@ -246,10 +273,28 @@ def test_words_of_a_cell_are_words_on_the_page(folder, tmp_path):
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines if "script" in line} == {15}
 
 
+PARTS = (
+    "The paper's table beside ours",
+    "By rank, ratio and number of patients",
+    "Fidelity, masks and parameters against Dice",
+    "Parameters, time and memory",
+    "Galleries at fixed masks",
+    "Shape-model masks and their frames",
+    "Frames in feature space",
+    "Copies",
+    "Worst cases",
+)
+
+
 def test_baselines_alone_give_a_page_that_says_what_is_missing(folder, tmp_path):
     for path in (folder / "phantom").glob("lora*"):
         path.unlink()
     page, _ = report(folder, tmp_path)
+    text = (tmp_path / "r.md").read_text()
+    for part in PARTS:
+        body = text.partition(f"### {part}: phantom, test\n")[2].partition("\n#")[0]
+        assert body.strip(), part
+        assert part in PARTS[:1] + PARTS[3:4] or "ot yet computed" in body, part
     assert "not estimable: no arm is lora_mlp of rank 4" in page.text
     assert "No cell has a LoRA adapter" in page.text
 

@@ -10,7 +10,8 @@ class Structure:
     Attributes:
         name: short name used in label spaces, configs, logs and tables.
         description: what the pixels of this label cover.
-        colour: (red, green, blue), 0-255, the same in every figure.
+        colour: (red, green, blue), 0-255, the same in every figure. The chambers differ in lightness where
+            red and green, or blue and purple, look alike.
     """
 
     name: str
@@ -24,10 +25,10 @@ STRUCTURES: dict[str, Structure] = {
         Structure("LV", "left-ventricular cavity", (214, 69, 65)),
         Structure("LV_epi", "left-ventricular myocardium, between endo- and epicardium", (244, 179, 80)),
         Structure("LA", "left-atrial cavity", (70, 130, 220)),
-        Structure("RV", "right-ventricular cavity", (72, 180, 97)),
-        Structure("RA", "right-atrial cavity", (155, 89, 182)),
+        Structure("RV", "right-ventricular cavity", (160, 220, 140)),
+        Structure("RA", "right-atrial cavity", (235, 180, 240)),
         Structure("RHS", "right-hand side: right ventricle and right atrium as one", (38, 166, 154)),
-        Structure("AML", "anterior mitral leaflet", (238, 130, 238)),
+        Structure("AML", "anterior mitral leaflet", (255, 240, 120)),
         Structure("PML", "posterior mitral leaflet", (127, 219, 255)),
         Structure("tissue", "walls, septa and leaflets of any chamber", (189, 168, 140)),
     )

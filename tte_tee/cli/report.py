@@ -8,9 +8,9 @@ from tte_tee.cli.parser import Parser
 _TEXT = """Makes one self-contained page of all cells in a folder (STUDY/ARM_seedN.json, searched with its folders).
 
 It holds the primary endpoint with its interval, the paper's table beside ours, Dice by arm, rank, ratio and number
-of patients, fidelity and parameters against Dice, galleries, copy rates, worst cases, time, and where every number
-comes from. What the cells do not allow is "not estimable" or "not yet computed", with the reason. Cells tested on
-different cohorts are never compared. Beside the page stand the same numbers as .md, .csv and .json."""
+of patients, fidelity and parameters against Dice, galleries, copy rates, worst cases, time and memory, and where
+every number comes from. What the cells do not allow is "not estimable" or "not yet computed", with the reason.
+Cells tested on different cohorts are never compared. Beside the page stand the same numbers as .md, .csv and .json."""
 
 _EXAMPLE = """example:
   python -m tte_tee report experiments/results --out report.html"""

@@ -12,16 +12,17 @@ import numpy as np
 from tte_tee.errors import UserError
 from tte_tee.metrics.correlation import Correlation, rank_correlation
 from tte_tee.metrics.statistics import RESAMPLES
+from tte_tee.report import paper
 from tte_tee.report.cells import Cell, Cohort
 from tte_tee.report.compare import (
     OVERALL,
-    RIGHT_HEART,
     Choice,
     Comparison,
     Headline,
     Runs,
     choose_baseline,
     compare,
+    endpoint,
     headline,
     measures_of,
     runs_of,
@@ -85,7 +86,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything computed from one cohort.
+    """Everything computed from one cohort, each thing once.
 
     Attributes:
         cohort: the cells.
@@ -103,7 +104,8 @@ class Analysis:
     @property
     def target(self) -> str:
         """The measure that usefulness is judged by."""
-        return RIGHT_HEART if RIGHT_HEART in self.measures else "global"
+        wanted = " and ".join(endpoint(self.cohort.study))
+        return wanted if wanted in self.measures else "global"
 
     @cached_property
     def runs(self) -> Runs:
@@ -136,6 +138,21 @@ class Analysis:
                     spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
                     found[arm, measure] = Mean(float(np.mean(values)), spread, by_seed)
         return found
+
+    def beside(self, row: paper.PaperRow) -> list[str]:
+        """Our arms that stand beside a row of the paper: they know as many patients as the baseline does."""
+        known = self.cohort.first(self.choice.arm).record.get("patients") if self.choice.arm else None
+        cells = {arm: self.cohort.first(arm) for arm in self.cohort.arms}
+        return [a for a, c in cells.items() if row.matches(c) and known in (None, c.record.get("patients"))]
+
+    @cached_property
+    def paper_changes(self) -> Mapping[tuple[str, str], Comparison]:
+        """Those arms against what the paper compares with, real frames alone; empty where there is no such arm."""
+        if paper.REAL_ONLY not in self.cohort.arms:
+            return {}
+        arms = dict.fromkeys([paper.REAL_ONLY, *(arm for row in paper.ROWS for arm in self.beside(row))])
+        runs = {arm: {measure: self.runs[arm][measure] for measure in paper.STRUCTURES} for arm in arms}
+        return compare(runs, paper.REAL_ONLY, resamples=self.resamples)
 
     def sweep(self, key: str) -> dict[str, dict[float, str]]:
         """Arms that differ in one setting alone, two or more values of it.
@@ -170,12 +187,28 @@ class Analysis:
         return [(arm, cell) for arm in self.cohort.arms if (cell := self.cohort.first(arm)).part("synthesis")]
 
     @cached_property
+    def features(self) -> Mapping[str, str]:
+        """What groups of features are called here."""
+        return _feature_names(list(self.cohort.cells))
+
+    def _fidelity(self, cell: Cell) -> dict[tuple[str, str, str], float]:
+        """(group, measure, better) -> value."""
+        return {
+            (self.features[row["group"]], row["measure"], row.get("better") or "lower"): float(row["synthetic"]["mean"])
+            for row in fidelity_rows(cell)
+            if (row.get("synthetic") or {}).get("mean") is not None
+        }
+
+    def _fidelity_at(self, key: tuple[str, str, str]) -> Callable[[Cell], float | None]:
+        return lambda cell: self._fidelity(cell).get(key)
+
+    @cached_property
     def relations(self) -> list[Relation]:
         """Fidelity, mask fidelity and parameters against Dice."""
         cells = [cell for arm in self.comparable for cell in self.cohort.arms[arm].values()]
-        rows = dict.fromkeys(key for cell in cells for key in _fidelity(cell))
+        rows = dict.fromkeys(key for cell in cells for key in self._fidelity(cell))
         found = [
-            self._relation("fidelity", f"{group}: {measure}", better, _fidelity_at((group, measure, better)))
+            self._relation("fidelity", f"{group}: {measure}", better, self._fidelity_at((group, measure, better)))
             for group, measure, better in rows
         ]
         names = dict.fromkeys(name for cell in cells for name in mask_fidelity(cell))
@@ -235,22 +268,31 @@ def _series_name(cell: Cell, key: str) -> str:
     return ", ".join([*words, *(["filtered"] if synthesis.get("filtered") else [])])
 
 
-def _fidelity(cell: Cell) -> dict[tuple[str, str, str], float]:
-    """(group, measure, better) -> value, of features and pairs; texture has a row per structure and statistic."""
-    found = {}
-    for row in cell.part("fidelity").get("rows", ()):
-        mean = row.get("synthetic", {}).get("mean")
-        if row.get("group") != "texture" and mean is not None:
-            found[row["group"], row["measure"], row.get("better", "lower")] = float(mean)
-    return found
+def fidelity_rows(cell: Cell) -> list[Mapping[str, Any]]:
+    """Of features and pairs; texture has a row per structure and statistic."""
+    return [row for row in cell.part("fidelity").get("rows", ()) if row["group"] != "texture"]
 
 
-def _fidelity_at(key: tuple[str, str, str]) -> Callable[[Cell], float | None]:
-    return lambda cell: _fidelity(cell).get(key)
+def _feature_names(cells: Sequence[Cell]) -> dict[str, str]:
+    """Names of groups of features by what they are called in the cells.
+
+    Where each seed has its own extractor of a kind, which all its arms share, the arms' means over seeds compare, and
+    the group is of that kind.
+    """
+    seeds: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    for cell in cells:
+        for row in fidelity_rows(cell):
+            seeds[row["group"].partition(" ")[0]][cell.seed].add(row["group"])
+    names = {}
+    for kind, by_seed in seeds.items():
+        groups = set.union(*by_seed.values())
+        own = len(groups) > 1 and all(len(found) == 1 for found in by_seed.values())
+        names.update({group: f"{kind} (one of each seed)" if own else group for group in groups})
+    return names
 
 
 def mask_fidelity(cell: Cell, side: str = "synthetic") -> dict[str, float]:
-    """What a segmenter of other patients finds, Dice in percent: over all structures, and of the right heart.
+    """What a segmenter of other patients finds, Dice in percent: over all structures, and of the endpoint's.
 
     Args:
         cell: the arm.
@@ -259,8 +301,9 @@ def mask_fidelity(cell: Cell, side: str = "synthetic") -> dict[str, float]:
     structures = cell.part("mask_fidelity").get(side, {}).get("summary", {}).get("structures", {})
     dice = {name: scores["dice"] for name, scores in structures.items() if scores.get("dice") is not None}
     groups: dict[str, Sequence[str]] = {"all structures": tuple(dice)} if dice else {}
-    if {"RV", "RA"} <= set(dice):
-        groups[RIGHT_HEART] = ("RV", "RA")
+    wanted = endpoint(str(cell.record["study"]))
+    if set(wanted) <= set(dice):
+        groups[" and ".join(wanted)] = wanted
     return {name: 100 * float(np.mean([dice[s] for s in group])) for name, group in groups.items()}
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tte_tee.data.curate.numbers import Table
-from tte_tee.report.analysis import Analysis
+from tte_tee.report.analysis import Analysis, mask_fidelity
 from tte_tee.report.cells import Cell
-from tte_tee.report.compare import RIGHT_HEART
+from tte_tee.report.compare import endpoint
 from tte_tee.report.tables import (
     UNKNOWN,
     comparison_words,
@@ -21,6 +21,7 @@ from tte_tee.report.tables import (
 
 NOT_COMPUTED, ANSWERED = "not yet computed", "answered"
 _ABOUT_1E5 = 10**4.5, 10**5.5
+_NAMED = 6  # claims; more are counted
 _LEFT_HEART = ("LV", "LV_epi", "LA")
 Analyses = Sequence[Analysis]
 
@@ -54,58 +55,70 @@ def later(analyses: Analyses) -> list[Answer]:
 
 def _size(analyses: Analyses) -> Answer:
     question = "Are adapters of about 10^5 parameters, below 1 % of the network, enough?"
-    cells = {
-        (a.cohort.title, arm): cell
+    found = [
+        (cell.part("adapter")["trained"], a, arm)
         for a in analyses
-        for arm in a.cohort.arms
+        for arm in a.comparable
         if (cell := a.cohort.first(arm)).part("adapter").get("method") == "lora"
-    }
-    if not cells:
+    ]
+    if not found:
         return Answer(question, NOT_COMPUTED, "No cell has a LoRA adapter.")
-    small = {
-        key: cell for key, cell in cells.items() if _ABOUT_1E5[0] <= cell.part("adapter")["trained"] < _ABOUT_1E5[1]
-    }
-    low, high = (f(c.part("adapter")["trained"] for c in cells.values()) for f in (min, max))
-    below = sum(cell.part("adapter")["share"] < 0.01 for cell in cells.values())
-    rows = []
-    for analysis in analyses:
-        for arm in analysis.cohort.arms:
-            if (analysis.cohort.title, arm) in small:
-                found = analysis.comparisons.get((arm, analysis.target))
-                words = (parameter_words(analysis.cohort.first(arm)), comparison_words(found))
-                rows.append((analysis.cohort.title, arm, *words, found.verdict if found else UNKNOWN))
+    found.sort(key=lambda one: one[0])
+    rows, counts, below = [], Counter[str](), 0
+    for trained, analysis, arm in found:
+        cell, comparison = analysis.cohort.first(arm), analysis.comparisons.get((arm, analysis.target))
+        verdict = comparison.verdict if comparison else UNKNOWN
+        small = _ABOUT_1E5[0] <= trained < _ABOUT_1E5[1]
+        counts.update([verdict] if small else [])
+        below += cell.part("adapter")["share"] < 0.01
+        words = (parameter_words(cell), "yes" if small else "no", analysis.target, comparison_words(comparison))
+        rows.append((arm, analysis.cohort.title, *words, verdict))
     text = (
-        f"{len(cells)} arms with LoRA train {low:,.0f} to {high:,.0f} parameters; {below} of them below 1 % of the "
-        f"network; {len(small)} are of the order of 10^5 (30,000 to 320,000)"
+        f"{len(rows)} arms with LoRA, of the commonest ratio and number of patients, train {found[0][0]:,.0f} to "
+        f"{found[-1][0]:,.0f} parameters; {below} of them below 1 % of the network; {counts.total()} are of the order "
+        f"of 10^5 (30,000 to 320,000){': ' * bool(counts)}{_counted(counts)}."
     )
-    counts = Counter(row[-1] for row in rows)
-    text += f": {', '.join(f'{n} {verdict}' for verdict, n in counts.items())}." if counts else "."
-    known = len(rows) > counts[UNKNOWN]
-    table = Table("Adapters of the order of 10^5, points over the baseline", _HEADER, rows)
-    return Answer(question, ANSWERED if known else UNKNOWN, text, [table] if rows else [])
+    table = Table("LoRA adapters by size, points over the baseline", _HEADER, rows)
+    return Answer(question, ANSWERED if counts.total() > counts[UNKNOWN] else UNKNOWN, text, [table])
 
 
-_HEADER = ("cohort", "arm", "parameters", "difference", "what may be claimed")
+_HEADER = ("arm", "cohort", "parameters", "about 10^5", "Dice of", "difference", "what may be claimed")
+
+
+def _counted(counts: Counter[str]) -> str:
+    return ", ".join(f"{count} {words}" for words, count in counts.items())
 
 
 def _held_out_format(analyses: Analyses) -> Answer:
     question = "Does MaskR² hold on a mask format that it was not made for?"
-    formats: dict[tuple[str, ...], Analysis] = {}
+    formats: dict[tuple[str, ...], tuple[Analysis, list[str]]] = {}
     for analysis in analyses:
-        for cell in analysis.cohort.cells:
-            if cell.part("adapter") and cell.part("mask_fidelity"):
-                formats.setdefault(cell.structures, analysis)
-    named = "; ".join(", ".join(names) for names in formats)
+        for arm, seeds in analysis.cohort.arms.items():
+            if any(cell.part("adapter") and mask_fidelity(cell) for cell in seeds.values()):
+                formats.setdefault(analysis.cohort.first(arm).structures, (analysis, []))[1].append(arm)
     if len(formats) < 2:
+        named = "; ".join(", ".join(names) for names in formats)
         seen = f"Mask fidelity of adapters is known for one format only ({named})." if formats else ""
         return Answer(question, NOT_COMPUTED, seen or "No cell has an adapter and mask fidelity.")
-    tables = [
-        table
-        for analysis in {a.cohort.title: a for a in formats.values()}.values()
-        if (table := _titled(analysis, mask_table(analysis)))
-    ]
-    text = f"Formats drawn for and read back by a segmenter of other patients: {named}."
+    words, tables = [], []
+    for names, (analysis, arms) in formats.items():
+        arm = analysis.headline.arm if analysis.headline.arm in arms else arms[0]
+        untrained = [a for a in arms if not analysis.cohort.first(a).part("adapter")["trained"]]
+        drawn, real = (_all_structures(analysis, arm, side) for side in ("synthetic", "real"))
+        words.append(f"{', '.join(names)} ({analysis.cohort.title}): {arm} {drawn}, real frames {real}")
+        if table := mask_table(analysis, list(dict.fromkeys([arm, *untrained]))):
+            tables.append(_titled(analysis, table))
+    text = (
+        "What a segmenter of other patients finds back, Dice in percent over all structures, mean over seeds and "
+        f"without an interval: {'; '.join(words)}. Each format holds as far as drawn frames come near real ones."
+    )
     return Answer(question, ANSWERED, text, tables)
+
+
+def _all_structures(analysis: Analysis, arm: str, side: str) -> str:
+    found = [mask_fidelity(cell, side) for cell in analysis.cohort.arms[arm].values()]
+    values = [own["all structures"] for own in found if own]
+    return f"{sum(values) / len(values):.1f}" if values else UNKNOWN
 
 
 def _fidelity(analyses: Analyses) -> Answer:
@@ -115,13 +128,14 @@ def _fidelity(analyses: Analyses) -> Answer:
         return Answer(question, NOT_COMPUTED, "No cell with synthetic frames has fidelity or mask fidelity.")
     known = [r for r in relations if not isinstance(r.found, str)]
     sure = [r for r in known if not isinstance(r.found, str) and r.found.low > 0]
-    tables = [t for a in analyses if a.relations and (t := _titled(a, relation_table(a)))]
+    against = sum(not isinstance(r.found, str) and r.found.high < 0 for r in known)
+    tables = [_titled(a, relation_table(a)) for a in analyses if a.relations]
     if not known:
         return Answer(question, UNKNOWN, f"No rank correlation is estimable: {relations[0].found}.", tables)
     text = (
         f"{len(sure)} of {len(known)} estimable rank correlations exclude zero on the side of 'better frames, higher "
-        f"Dice'{': ' if sure else ''}{', '.join(r.measure for r in sure)}. They are not corrected for their number, "
-        "and arms that share seeds and patients are not independent."
+        f"Dice'{': ' if sure else ''}{', '.join(f'{r.kind} ({r.measure})' for r in sure)}; {against} on the other. "
+        "They are not corrected for their number, and arms that share seeds and patients are not independent."
     )
     return Answer(question, ANSWERED, text, tables)
 
@@ -134,18 +148,24 @@ def _synthetic_alone(analyses: Analyses) -> Answer:
 
 def _modalities(analyses: Analyses) -> Answer:
     question = "Does it carry over to other mask formats and modalities?"
-    studies = {
-        a.cohort.study: ", ".join(a.cohort.structures)
-        for a in analyses
-        if any(cell.part("adapter") for cell in a.cohort.cells)
-    }
+    rows = []
+    for analysis in analyses:
+        cohort = analysis.cohort
+        arms = [arm for arm in cohort.arms if cohort.first(arm).part("adapter")]
+        if arms:
+            arm = analysis.headline.arm or (analysis.comparable or arms)[0]
+            comparison = analysis.comparisons.get((arm, analysis.target))
+            words = (analysis.choice.arm or "none", analysis.target, comparison_words(comparison))
+            verdict = comparison.verdict if comparison else UNKNOWN
+            rows.append((cohort.study, cohort.tested_on, ", ".join(cohort.structures), arm, *words, verdict))
+    studies = {row[0] for row in rows}
     if len(studies) < 2:
         only = f" but {next(iter(studies))}" if studies else ""
         return Answer(question, NOT_COMPUTED, f"No study{only} has cells with an adapter.")
-    tables = [t for a in analyses if a.cohort.study in studies and (t := _titled(a, mask_table(a)))]
-    rows = list(studies.items())
-    text = "Studies with adapters; each is compared within itself alone."
-    return Answer(question, ANSWERED, text, [Table("Studies with adapters", ("study", "structures"), rows), *tables])
+    header = ("study", "tested on", "structures", "arm", "over", "Dice of", "difference", "what may be claimed")
+    text = f"{'; '.join(f'{row[0]}, {row[1]}: {row[-1]}' for row in rows)}. Each is compared within itself alone."
+    known = any(row[-1] != UNKNOWN for row in rows)
+    return Answer(question, ANSWERED if known else UNKNOWN, text, [Table("Studies with adapters", header, rows)])
 
 
 def _left_heart(analyses: Analyses) -> Answer:
@@ -183,7 +203,7 @@ def _differences(
     found = []
     for analysis in analyses:
         arms = [arm for arm in analysis.cohort.arms if chosen(analysis.cohort.first(arm))]
-        wanted = structures or (*analysis.cohort.structures, RIGHT_HEART)
+        wanted = structures or (*analysis.cohort.structures, " and ".join(endpoint(analysis.cohort.study)))
         measures = [measure for measure in analysis.measures if measure in wanted]
         if arms and measures:
             found.append((analysis, arms, measures))
@@ -193,7 +213,7 @@ def _differences(
 def _from_differences(question: str, found: list[tuple[Analysis, list[str], list[str]]], missing: str) -> Answer:
     if not found:
         return Answer(question, NOT_COMPUTED, missing)
-    tables, words, estimable = [], [], False
+    tables, words, counts = [], [], Counter[str]()
     for analysis, arms, measures in found:
         rows = []
         for arm in arms:
@@ -201,14 +221,16 @@ def _from_differences(question: str, found: list[tuple[Analysis, list[str], list
             rows.append((arm, setting_words(analysis.cohort.first(arm))[2], *map(comparison_words, own.values())))
             for measure, comparison in own.items():
                 if comparison and comparison.interval:
-                    estimable = True
+                    counts[f"{comparison.verdict} ({measure})"] += 1
                     if comparison.verdict in ("gain", "loss"):
                         words.append(f"{arm}: {comparison.verdict} of {measure} {interval_words(comparison.interval)}")
         title = f"{analysis.cohort.title}: points over {analysis.choice.arm or 'a baseline that is missing'}"
         tables.append(Table(title, ("arm", "ratio", *measures), rows))
-    text = "; ".join(words) or ("No interval excludes zero" if estimable else "No difference is estimable")
-    return Answer(question, ANSWERED if estimable else UNKNOWN, f"{text}.", tables)
+    text = "; ".join(words) or ("No interval excludes zero" if counts else "No difference is estimable")
+    if len(words) > _NAMED:
+        text = f"Arms and what may be claimed of them: {_counted(counts)}"
+    return Answer(question, ANSWERED if counts else UNKNOWN, f"{text}.", tables)
 
 
-def _titled(analysis: Analysis, table: Table | None) -> Table | None:
-    return Table(f"{analysis.cohort.title}: {table.title}", table.header, table.rows) if table else None
+def _titled(analysis: Analysis, table: Table) -> Table:
+    return Table(f"{analysis.cohort.title}: {table.title}", table.header, table.rows)

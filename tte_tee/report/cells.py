@@ -68,7 +68,7 @@ class Cell:
     @property
     def drawing(self) -> str:
         """How its frames were drawn, all that is recorded of it: text that is equal where they were drawn alike."""
-        other = ("ratio", "frames", "seconds")  # how they were mixed in, and what it came to
+        other = ("ratio", "frames", "seconds", "peak_memory_mib")  # how they were mixed in, and what it came to
         return json.dumps({k: v for k, v in self.part("synthesis").items() if k not in other}, sort_keys=True)
 
     @property

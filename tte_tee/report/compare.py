@@ -21,6 +21,9 @@ from tte_tee.metrics.statistics import (
 from tte_tee.report.cells import Cell, Cohort, Json
 
 RIGHT_HEART = "RV and RA"
+_ENDPOINTS = {"camus20": ("LA",)}
+"""Structures of the primary endpoint of studies that decided on others than the right heart."""
+
 OVERALL = {"global": "global_dice", "class-weighted": "class_weighted_dice"}
 CANDIDATES = ("seg_real", "seg_real_strong_aug", "seg_pretrained_tte")
 """Baselines that know the arm's real patients and no synthetic frame."""
@@ -81,6 +84,11 @@ class Choice:
     scores: Mapping[str, float]
     seeds: tuple[int, ...]
     doubt: str | None
+
+
+def endpoint(study: str) -> tuple[str, ...]:
+    """Structures whose mean Dice is the primary endpoint of a study."""
+    return _ENDPOINTS.get(study, ("RV", "RA"))
 
 
 def measures_of(structures: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -180,18 +188,20 @@ def _placed(
 def choose_baseline(cohort: Cohort) -> Choice:
     """The candidate with the highest Dice on validation patients, over the seeds that all candidates have.
 
-    Scored by the mean of RV and RA where every cell has it, otherwise by what the segmenters were chosen by, the
-    mean over structures, and then it says so.
+    Scored by the structures of the endpoint where every cell has them, otherwise by what the segmenters were chosen
+    by, the mean over structures, and then it says so.
     """
+    wanted = endpoint(cohort.study)
+    name = " and ".join(wanted)
     present = {arm: cohort.arms[arm] for arm in CANDIDATES if arm in cohort.arms}
     missing = [arm for arm in CANDIDATES if arm not in cohort.arms]
     doubts = [f"no cells of {' and '.join(missing)}"] if missing else []
     if not present:
         return Choice(None, "", {}, (), f"no real-only baseline ({', '.join(CANDIDATES)}) among the cells")
-    scores, by = _validation(present, right_heart=True), "mean of RV and RA on validation patients"
+    scores, by = _validation(present, wanted), f"{of_mean(name)} on validation patients"
     if scores is None:
-        scores, by = _validation(present, right_heart=False), "mean Dice over structures on validation patients"
-        doubts.append("the cells do not hold validation Dice of RV and RA by themselves")
+        scores, by = _validation(present, ()), "mean Dice over structures on validation patients"
+        doubts.append(f"the cells do not hold validation Dice of {name} by themselves")
     seeds = sorted(set.intersection(*map(set, scores.values()))) if scores else []
     if not scores or not seeds:
         only = next(iter(present)) if len(present) == 1 else None
@@ -201,14 +211,21 @@ def choose_baseline(cohort: Cohort) -> Choice:
     return Choice(max(means, key=lambda arm: means[arm]), by, means, tuple(seeds), "; ".join(doubts) or None)
 
 
-def _validation(arms: Mapping[str, Mapping[int, Cell]], *, right_heart: bool) -> dict[str, dict[int, float]] | None:
-    """Validation Dice in percent by arm and seed; None where a cell has none."""
+def of_mean(measure: str) -> str:
+    """``mean of RV and RA``, but ``LA``."""
+    return f"mean of {measure}" if " and " in measure else measure
+
+
+def _validation(
+    arms: Mapping[str, Mapping[int, Cell]], structures: Sequence[str]
+) -> dict[str, dict[int, float]] | None:
+    """Validation Dice in percent by arm and seed, of all structures unless some are named; None if a cell lacks it."""
     found: dict[str, dict[int, float]] = {}
     for arm, seeds in arms.items():
         for seed, cell in seeds.items():
             own = cell.part("validation")
             by_structure = own.get("structures") or {}
-            values = [by_structure.get("RV"), by_structure.get("RA")] if right_heart else [own.get("dice")]
+            values = [by_structure.get(name) for name in structures] or [own.get("dice")]
             numbers = [value for value in values if isinstance(value, int | float)]
             if len(numbers) < len(values):
                 return None
@@ -234,8 +251,10 @@ class Headline:
 
 def headline(cohort: Cohort, choice: Choice, runs: Runs, *, resamples: int = RESAMPLES) -> Headline:
     """The primary endpoint, as far as the cells allow it."""
-    if RIGHT_HEART not in measures_of(cohort.structures):
-        return Headline(None, None, Comparison((), reason="RV and RA are not both scored here"), ())
+    measure = " and ".join(endpoint(cohort.study))
+    if measure not in measures_of(cohort.structures):
+        both = "both " if " and " in measure else ""
+        return Headline(None, None, Comparison((), reason=f"{measure} are not {both}scored here"), ())
     caveats = [f"development: patients of '{cohort.tested_on}' served to choose options"] if cohort.development else []
     caveats += [f"choice of the baseline: {choice.doubt}"] if choice.doubt and choice.arm else []
     arm, reason = _primary_arm(cohort)
@@ -244,7 +263,7 @@ def headline(cohort: Cohort, choice: Choice, runs: Runs, *, resamples: int = RES
         reason = choice.doubt or f"no cells of {' and '.join(missing)}"
     if reason or arm is None or choice.arm is None:
         return Headline(arm, choice.arm, Comparison((), reason=reason), tuple(caveats))
-    ours, theirs = runs[arm][RIGHT_HEART], runs[choice.arm][RIGHT_HEART]
+    ours, theirs = runs[arm][measure], runs[choice.arm][measure]
     common = tuple(sorted(set(ours) & set(theirs)))
     if uncommon := sorted(set(ours) ^ set(theirs)):
         caveats.append(f"seeds {', '.join(map(str, uncommon))} are of one side alone and left out")

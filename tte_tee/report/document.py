@@ -14,6 +14,7 @@ from tte_tee.data.curate.numbers import Table
 
 _KINDS = {b"RIFF": "image/webp", b"<?xm": "image/svg+xml"}
 _NUMBER = re.compile(r"[+-]?\.?\d[\d.,:]*~?(?: [(\[].*| M .*)?|not estimable|-")
+_LONG = 24  # characters: more are a sentence
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,12 @@ class Picture:
     Attributes:
         caption: what it shows.
         content: of a WebP or SVG file.
+        wide: it takes the whole width; others stand side by side.
     """
 
     caption: str
     content: bytes
+    wide: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,8 +107,9 @@ def _html(block: Block) -> str:
     kind = _KINDS[block.content[:4]]
     data = base64.b64encode(block.content).decode()
     caption = escape(block.caption)
+    shape = "plot" if kind.endswith("xml") else "sheet" if block.wide else "gallery"
     return (
-        f'<figure class="{"plot" if kind.endswith("xml") else "gallery"}"><div class="wide">'
+        f'<figure class="{shape}"><div class="wide">'
         f'<img src="data:{kind};base64,{data}" alt="{caption}"></div><figcaption>{caption}</figcaption></figure>'
     )
 
@@ -115,14 +119,16 @@ def _table(table: Table) -> str:
     rows = "\n".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows)
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{escape(table.title)}"><table>\n'
-        f"<caption>{escape(table.title)}</caption>\n"
+        f"<caption><span>{escape(table.title)}</span></caption>\n"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody></table></div>"
     )
 
 
 def _cell(words: str) -> str:
-    """Numbers to the right; an interval keeps to one line."""
-    return f'<td class="n">{escape(words)}</td>' if _NUMBER.fullmatch(words) else f"<td>{escape(words)}</td>"
+    """Numbers to the right, an interval on one line; sentences get room."""
+    if _NUMBER.fullmatch(words):
+        return f'<td class="n">{escape(words)}</td>'
+    return f'<td class="t">{escape(words)}</td>' if len(words) > _LONG else f"<td>{escape(words)}</td>"
 
 
 _STYLE = """\
@@ -137,11 +143,13 @@ nav { display: flex; flex-wrap: wrap; gap: .25rem 1rem; }
 nav a { color: #00527f; padding: .2rem 0; }
 .note { border-left: 4px solid #d55e00; background: #fdf3ec; padding: .5rem .75rem; }
 .wide { overflow-x: auto; margin: .75rem 0; max-width: 100%; }
-table { border-collapse: collapse; font-size: .875rem; line-height: 1.35; }
+table { border-collapse: separate; border-spacing: 0; font-size: .875rem; line-height: 1.35; }
 caption { text-align: left; font-weight: 600; padding-bottom: .35rem; }
+caption span { position: sticky; left: 0; display: inline-block; max-width: min(72rem, calc(100vw - 2rem)); }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem; border-bottom: 1px solid #d0d0d0; }
 th { border-bottom: 2px solid #555; vertical-align: bottom; }
 td { min-width: 3.5rem; }
+td.t { min-width: 13rem; }
 td.n { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 tr { background: #fff; }
 tbody tr:nth-child(even) { background: #f6f8fa; }
@@ -150,7 +158,8 @@ td:first-child { white-space: nowrap; }
 .figures { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; }
 figure { margin: .5rem 0; flex: 1 1 30rem; min-width: 0; max-width: 100%; }
 figure.plot { max-width: 40rem; }
-figure.gallery { flex-basis: 100%; }
+figure.gallery { flex: 0 1 22rem; }
+figure.sheet { flex-basis: 100%; }
 figure img { display: block; max-width: 100%; height: auto; }
 figure.plot img { width: 100%; min-width: 26rem; max-width: none; }
 figcaption { font-size: .875rem; color: #444; }
@@ -158,7 +167,11 @@ figcaption { font-size: .875rem; color: #444; }
   body { font-size: 15px; }
   table { font-size: .8rem; }
   th, td { padding: .25rem .4rem; }
-  figure { flex-basis: 100%; }
+  td:first-child { white-space: normal; overflow-wrap: break-word; max-width: 9rem; }
+  td.t { min-width: 9rem; }
+  td.t:first-child { min-width: 7rem; }
+  figure.plot, figure.gallery { flex-basis: 100%; }
+  figure.sheet img { max-width: 40rem; }
 }
 @page { size: A4 landscape; margin: 12mm; }
 @media print {
@@ -169,9 +182,18 @@ figcaption { font-size: .875rem; color: #444; }
   thead { display: table-header-group; }
   .wide { overflow: visible; }
   table { font-size: 7.5pt; }
-  td, td.n { white-space: normal; overflow-wrap: anywhere; }
+  th, td { padding: .2rem .3rem; }
+  td, td.n, td.t { white-space: normal; min-width: 0; }
+  td.t { overflow-wrap: anywhere; }
+  figcaption { font-size: 8pt; }
   th:first-child, td:first-child { position: static; }
-  figure.plot img { min-width: 0; }
+  caption span { position: static; max-width: none; }
+  figure.plot img, figure.sheet img { min-width: 0; width: auto; max-width: 100%; }
+  figure.plot img, figure.gallery img { max-height: 165mm; width: auto; }
+  .figures { display: block; }
+  figure { display: inline-block; vertical-align: top; }
+  figure.gallery { width: 30%; margin-right: 2%; }
+  figure.plot { width: 48%; margin-right: 1%; }
   .note, tbody tr:nth-child(even) { print-color-adjust: exact; }
 }
 """

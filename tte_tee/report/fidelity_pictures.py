@@ -56,6 +56,9 @@ def write_features(path: Path, record: Mapping[str, Any]) -> None:
     _write(path, canvas)
 
 
+_ENTRY = 2.0  # inches that an entry of the legend takes
+
+
 def _figure(width: float, height: float) -> tuple[Figure, FigureCanvasAgg]:
     figure = Figure(figsize=(width, height + 0.4), dpi=130, layout="constrained")
     return figure, FigureCanvasAgg(figure)  # by hand, not by pyplot: no display, and no state that outlives the call
@@ -76,7 +79,8 @@ def _legend(figure: Figure, record: Mapping[str, Any], meaning: str) -> None:
         colour, marker = _STYLES[name]
         figure.axes[0].plot([], [], color=colour, marker=marker, linestyle="", label=f"{name}: {store['name']}")
     figure.axes[0].plot([], [], linestyle="", label=f"({meaning})")
-    figure.legend(loc="outside upper left", ncols=len(record["stores"]) + 1, fontsize=9, frameon=False)
+    entries, fitting = len(record["stores"]) + 1, max(1, int(figure.get_figwidth() // _ENTRY))
+    figure.legend(loc="outside upper left", ncols=min(entries, fitting), fontsize=9, frameon=False)
 
 
 def _write(path: Path, canvas: FigureCanvasAgg) -> None:

@@ -38,7 +38,7 @@ def dice_by_arm(analysis: Analysis, measure: str) -> bytes:
     if analysis.choice.arm in arms:
         baseline = analysis.means[analysis.choice.arm, measure].mean
         axes.axvline(baseline, color="0.6", linewidth=0.8, linestyle="--", zorder=0)
-    axes.set_yticks(range(len(arms)), arms)
+    _lines(axes, arms)
     axes.set_xlabel(f"Dice of {measure} (%); small: seeds, large: mean, dashed: baseline", fontsize=9)
     _legend(figure, axes, analysis, arms)
     return _svg(figure)
@@ -60,7 +60,7 @@ def differences(analysis: Analysis, measure: str) -> bytes | None:
         axes.plot([found[arm].low, found[arm].high], [place, place], color=colour, linewidth=1.6)
         axes.plot(found[arm].estimate, place, marker, color="white", markeredgecolor=colour, markersize=6)
     axes.axvline(0, color="0.6", linewidth=0.8, zorder=0)
-    axes.set_yticks(range(len(arms)), arms)
+    _lines(axes, arms)
     axes.set_xlabel(f"{measure}: points over {analysis.choice.arm}, simultaneous 95 %", fontsize=9)
     _legend(figure, axes, analysis, arms)
     return _svg(figure)
@@ -118,6 +118,12 @@ def relation(analysis: Analysis, relation: Relation) -> bytes | None:
     axes.set_ylabel(f"Dice of {analysis.target} (%)", fontsize=9)
     _legend(figure, axes, analysis, relation.points)
     return _svg(figure)
+
+
+def _lines(axes: Axes, arms: Sequence[str]) -> None:
+    """A line for each arm, and room for its mark at both ends."""
+    axes.set_yticks(range(len(arms)), arms)
+    axes.set_ylim(-0.7, len(arms) - 0.3)
 
 
 def _style(analysis: Analysis, arm: str) -> tuple[str, str]:

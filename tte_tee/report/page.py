@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator, Sequence
 
-from tte_tee.data.curate.numbers import Table
 from tte_tee.report import answers, figures, provenance, tables
 from tte_tee.report.analysis import SWEEPS, Analysis
-from tte_tee.report.compare import PRIMARY, RIGHT_HEART
-from tte_tee.report.document import Block, Note, Picture, Section, is_picture
+from tte_tee.report.compare import PRIMARY, endpoint, of_mean
+from tte_tee.report.cost import cost_table
+from tte_tee.report.document import Block, Note, Picture, Section
+from tte_tee.report.galleries import KINDS, WHOLE_PAGE, pictures, side_by_side
+from tte_tee.report.paper_table import ABOUT, paper_table
 
 TITLE = "Synthetic TEE: what it is worth"
-_GALLERIES = {"gallery.webp": "drawn frames at fixed masks", "ssm.webp": "masks of the shape model",
-              "features.webp": "frames in the plane of their features"}  # fmt: skip
-_AUDIT = {"worst.webp": "the pairs that are likest to a training frame"}
+_MISSING = "Not yet computed: no cell here has"
 
 
 def sections(analyses: Sequence[Analysis], notes: Sequence[str]) -> list[Section]:
@@ -27,15 +27,17 @@ def sections(analyses: Sequence[Analysis], notes: Sequence[str]) -> list[Section
         *_answered(answers.later(analyses)),
     ]
     for analysis in analyses:
-        found += list(_cohort(analysis))
-    made = [provenance.version_table(cells), provenance.store_table(cells)]
-    made += [of(a.cohort) for a in analyses for of in (provenance.cell_table, provenance.command_table)]
+        found += list(_cohort(analysis, WHOLE_PAGE // len(analyses)))
+    numbers = provenance.numbered_commands(cells)
+    shared = (provenance.version_table(cells), provenance.store_table(cells))
+    own = (provenance.cell_table(analysis.cohort, numbers) for analysis in analyses)
     found.append(
         Section(
             "Provenance",
             [
-                "Every number above follows from the cells below; the commands make them again.",
-                *(table for table in made if table.rows),
+                "Every number above follows from the cells below; the commands make them again, lower numbers first. "
+                "WORK is any empty folder.",
+                *(table for table in (*shared, *own, provenance.command_table(numbers)) if table.rows),
             ],
         )
     )
@@ -45,8 +47,9 @@ def sections(analyses: Sequence[Analysis], notes: Sequence[str]) -> list[Section
 def _introduction(analyses: Sequence[Analysis]) -> str:
     cells = sum(1 for analysis in analyses for _ in analysis.cohort.cells)
     arms = sum(len(analysis.cohort.arms) for analysis in analyses)
+    cohorts = f"{len(analyses)} cohort{'s' if analyses[1:] else ''}"
     return (
-        f"{cells} cells, {arms} arms, {len(analyses)} cohorts. Dice in percent: frames are averaged within the "
+        f"{cells} cells, {arms} arms, {cohorts}. Dice in percent: frames are averaged within the "
         "patient, patients within the structure. A gain is claimed only where the interval excludes zero. Cells "
         "tested on different cohorts are never compared with one another."
     )
@@ -55,15 +58,15 @@ def _introduction(analyses: Sequence[Analysis]) -> str:
 def headline_words(analysis: Analysis) -> list[Block]:
     """The primary endpoint in one cohort, in words, with the baselines that it was chosen among."""
     found = analysis.headline
-    interval = found.comparison.interval
+    interval, measure = found.comparison.interval, " and ".join(endpoint(analysis.cohort.study))
     if interval is None:
-        words = f"Primary endpoint (mean of RV and RA Dice, {PRIMARY}): not estimable: {found.comparison.reason}."
-    else:
-        means = [
-            f"{name} {analysis.means[name, RIGHT_HEART].mean:.1f} %" for name in (found.arm, found.baseline) if name
-        ]
         words = (
-            f"Primary endpoint: {found.arm} against {found.baseline}, mean of RV and RA Dice: "
+            f"Primary endpoint (Dice, {of_mean(measure)}; {PRIMARY}): not estimable: {found.comparison.reason}."
+        )  # fmt: skip
+    else:
+        means = [f"{name} {analysis.means[name, measure].mean:.1f} %" for name in (found.arm, found.baseline) if name]
+        words = (
+            f"Primary endpoint: {found.arm} against {found.baseline}, Dice, {of_mean(measure)}: "
             f"{interval.estimate:+.2f} points, {100 * interval.level:g} % interval [{interval.low:+.2f}, "
             f"{interval.high:+.2f}]: {found.comparison.verdict} ({' against '.join(means)}; {interval.n_seeds} seeds, "
             f"{interval.n_patients} patients; {interval.method})."
@@ -80,19 +83,15 @@ def _answered(found: Sequence[answers.Answer]) -> Iterator[Section]:
         yield Section(answer.question, [f"{status}. {answer.text}", *answer.evidence], 3)
 
 
-def _cohort(analysis: Analysis) -> Iterator[Section]:
+def _cohort(analysis: Analysis, budget: int) -> Iterator[Section]:
     title = analysis.cohort.title
     yield Section(title, [_about(analysis), tables.dice_table(analysis), *_compared(analysis)])
     if {"LA", "LV", "RV", "RA"} <= set(analysis.cohort.structures):
-        said = (
-            "The paper's rows are of other data (real TEE, its size unknown) and of another network: "
-            "their level does not compare with ours, the changes only with care. A tilde marks a digit that was read "
-            "with doubt. FID is InceptionV3's distance alone."
-        )
-        yield Section(f"The paper's table beside ours: {title}", [said, tables.paper_table(analysis)], 3)
-    yield from _sweeps(analysis)
-    yield from _use(analysis)
-    yield from _seen(analysis)
+        yield Section(f"The paper's table beside ours: {title}", [ABOUT, paper_table(analysis)], 3)
+    yield Section(f"By rank, ratio and number of patients: {title}", list(_sweeps(analysis)), 3)
+    yield Section(f"Fidelity, masks and parameters against Dice: {title}", list(_use(analysis)), 3)
+    yield Section(f"Parameters, time and memory: {title}", [cost_table(analysis)], 3)
+    yield from _seen(analysis, budget)
 
 
 def _about(analysis: Analysis) -> str:
@@ -114,36 +113,38 @@ def _compared(analysis: Analysis) -> Iterator[Block]:
     yield from tables.reasons(analysis)
 
 
-def _sweeps(analysis: Analysis) -> Iterator[Section]:
-    blocks: list[Block] = []
+def _sweeps(analysis: Analysis) -> Iterator[Block]:
     for key, words in SWEEPS.items():
         if plot := figures.sweep(analysis, key, analysis.target):
             caption = f"Dice of {analysis.target} against {words}: arms of a line differ in it alone"
-            blocks.append(Picture(f"{caption}; means over each arm's own seeds", plot))
-    if blocks:
-        yield Section(f"By rank, ratio and number of patients: {analysis.cohort.title}", blocks, 3)
+            yield Picture(f"{caption}; means over each arm's own seeds", plot)
+        else:
+            yield f"{words[0].upper()}{words[1:]}: not yet computed, as no two arms here differ in it alone."
 
 
-def _use(analysis: Analysis) -> Iterator[Section]:
+def _use(analysis: Analysis) -> Iterator[Block]:
     """What the frames are like, and whether that says what they are worth."""
-    masks = tables.mask_table(analysis)
-    found = [*tables.fidelity_tables(analysis), *([masks] if masks else [])]
-    blocks: list[Block] = []
     if analysis.relations:
-        blocks.append(
+        yield (
             "Arms of the commonest ratio and number of patients, so that they differ by their frames; means over the "
             "seeds that all of them have. Texture has too many rows to be tried one by one."
         )
-        blocks.append(tables.relation_table(analysis))
-        for relation in analysis.relations:
-            if _shown(relation.kind, relation.measure) and (plot := figures.relation(analysis, relation)):
-                blocks.append(Picture(f"{relation.kind}: {relation.measure} against Dice of {analysis.target}", plot))
-    title = analysis.cohort.title
-    if blocks or found:
-        yield Section(f"Fidelity, masks and parameters against Dice: {title}", [*blocks, *found], 3)
-    sizes = tables.adapter_table(analysis)
-    if sizes.rows:
-        yield Section(f"Size and time: {title}", [sizes], 3)
+        yield tables.relation_table(analysis)
+    else:
+        yield f"{_MISSING} synthetic frames with fidelity, mask fidelity or an adapter."
+    for relation in analysis.relations:
+        if _shown(relation.kind, relation.measure) and (plot := figures.relation(analysis, relation)):
+            yield Picture(f"{relation.kind}: {relation.measure} against Dice of {analysis.target}", plot)
+    masks = tables.mask_table(analysis)
+    fidelity = tables.fidelity_tables(analysis)
+    if fidelity:
+        yield (
+            "Floor: real frames against those of other real patients. Ceiling: TTE or the unadapted base against the "
+            "same real frames."
+        )
+    yield from fidelity
+    yield from tables.fidelity_reasons(analysis)
+    yield from [masks] if masks else []
 
 
 def _shown(kind: str, measure: str) -> bool:
@@ -151,29 +152,25 @@ def _shown(kind: str, measure: str) -> bool:
     return kind != "fidelity" or measure.endswith("KID")
 
 
-def _seen(analysis: Analysis) -> Iterator[Section]:
-    """Copies, worst cases and galleries."""
+def _seen(analysis: Analysis, budget: int) -> Iterator[Section]:
+    """Galleries, copies and worst cases; the budget of bytes is shared out among kinds of pictures."""
     title = analysis.cohort.title
-    table: Table | None = tables.copy_table(analysis)
-    pairs = list(_pictures(analysis, _AUDIT))
-    if table or pairs:
-        yield Section(f"Copies: {title}", [*([table] if table else []), *pairs], 3)
-    if shown := list(_pictures(analysis, _GALLERIES)):
-        yield Section(f"Galleries: {title}", shown, 3)
-    cases = {f"cases_{name}.webp": f"worst and median cases, {name}" for name in analysis.cohort.structures}
-    if shown := list(_pictures(analysis, cases)):
-        yield Section(f"Worst cases: {title}", shown, 3)
 
+    def shown(**names: str) -> list[Block]:
+        return pictures(analysis, {f"{name}.webp": words for name, words in names.items()}, budget // KINDS)
 
-def _pictures(analysis: Analysis, names: dict[str, str]) -> Iterator[Block]:
-    """Pictures beside the cells, of the lowest seed that all arms have: that is, of the same masks."""
-    common = set.intersection(*map(set, analysis.cohort.arms.values()))
-    for name, words in names.items():
-        for arm in analysis.cohort.arms:
-            seeds = analysis.cohort.arms[arm]
-            cell = seeds[min(common or seeds)]
-            path = cell.pictures / name
-            if path.is_file():
-                content = path.read_bytes()
-                caption = f"{arm}, seed {cell.seed}: {words}"
-                yield Picture(caption, content) if is_picture(content) else Note(f"{caption}: the file is no picture.")
+    yield Section(f"Galleries at fixed masks: {title}", side_by_side(analysis) or [f"{_MISSING} a gallery."], 3)
+    shapes = [
+        *shown(drawn="masks that frames were drawn for, and those frames"),
+        *shown(ssm="mean and modes of the shape model"),
+    ]
+    missing = f"{_MISSING} a picture of its shape model or of its drawn frames."
+    yield Section(f"Shape-model masks and their frames: {title}", shapes or [missing], 3)
+    plane = shown(features="frames in the plane of their features")
+    yield Section(f"Frames in feature space: {title}", plane or [f"{_MISSING} such a picture."], 3)
+    table = tables.copy_table(analysis)
+    pairs = shown(worst="the pairs that are likest to a training frame")
+    audited = [*([table] if table else []), *pairs]
+    yield Section(f"Copies: {title}", audited or [f"{_MISSING} been looked through for copies."], 3)
+    worst = shown(**{f"cases_{name}": f"worst and median cases, {name}" for name in analysis.cohort.structures})
+    yield Section(f"Worst cases: {title}", worst or [f"{_MISSING} a picture of its worst cases."], 3)

@@ -1,11 +1,12 @@
 """Where the numbers come from, and warnings where cells that stand together were made differently."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tte_tee.data.curate.numbers import Table
 from tte_tee.files import without_folders
 from tte_tee.report.cells import Cell, Cohort
+from tte_tee.report.tables import number_words
 
 _UNKNOWN = "unknown"
 
@@ -39,7 +40,10 @@ def _of_cohort(cohort: Cohort) -> list[str]:
         found.append(f"{cohort.title}: options were chosen on these patients; nothing here is a result.")
     everything = {seed for own in cohort.arms.values() for seed in own}
     if lacking := {arm: sorted(everything - set(own)) for arm, own in cohort.arms.items() if everything - set(own)}:
-        words = "; ".join(f"{arm} lacks {', '.join(map(str, seeds))}" for arm, seeds in lacking.items())
+        alike: dict[str, list[str]] = {}
+        for arm, seeds in lacking.items():
+            alike.setdefault(number_words(seeds), []).append(arm)
+        words = "; ".join(_lack(arms, seeds) for seeds, arms in alike.items())
         found.append(f"{cohort.title}: arms have unequal seeds ({words}); differences are of the seeds that both have.")
     for arm, own in cohort.arms.items():
         if len({cell.setting for cell in own.values()}) > 1:
@@ -49,15 +53,23 @@ def _of_cohort(cohort: Cohort) -> list[str]:
     return found
 
 
-def cell_table(cohort: Cohort) -> Table:
-    """Every cell of a cohort: commit, time, key."""
+def _lack(arms: Sequence[str], seeds: str) -> str:
+    if len(arms) > 3:
+        return f"{len(arms)} of them lack {seeds}"
+    return f"{', '.join(arms)} {'lack' if arms[1:] else 'lacks'} {seeds}"
+
+
+def cell_table(cohort: Cohort, numbers: Mapping[str, int]) -> Table:
+    """Every cell of a cohort: commit, time, key, and the numbers of its commands, lower ones first."""
     rows = []
     for cell in cohort.cells:
         record = cell.part("provenance")
         words = (str(record.get(name) or _UNKNOWN) for name in ("time", "key"))
         drawn = (cell.part("fidelity").get("stores") or {}).get("synthetic", {}).get("hash", "-")
-        rows.append((cell.arm, str(cell.seed), _commit(cell), *words, str(drawn)[:12], f"{cell.name}.json"))
-    header = ("arm", "seed", "commit", "time", "key", "store of drawn frames", "cell")
+        commands = number_words(numbers[command] for command in _commands(cell)) if _commands(cell) else _UNKNOWN
+        own = (cell.arm, str(cell.seed), _commit(cell), *words, str(drawn)[:12])
+        rows.append((*own, f"{cell.name}.json", commands))
+    header = ("arm", "seed", "commit", "time", "key", "store of drawn frames", "cell", "commands")
     return Table(f"Cells tested on {cohort.store}", header, rows)
 
 
@@ -84,14 +96,19 @@ def store_table(cells: Sequence[Cell]) -> Table:
     return Table("Stores", ("as", "name", "content hash"), list(found))
 
 
-def command_table(cohort: Cohort) -> Table:
-    """The commands behind each cell, without the folders of the machine they ran on."""
-    rows = [
-        (cell.arm, str(cell.seed), without_folders("; ".join(map(str, commands))))
-        for cell in cohort.cells
-        if (commands := cell.part("provenance").get("commands"))
-    ]
-    return Table("Commands", ("arm", "seed", "commands"), rows)
+def numbered_commands(cells: Sequence[Cell]) -> dict[str, int]:
+    """Every command once, with its number, without the folders of the machine it ran on."""
+    found = dict.fromkeys(command for cell in cells for command in _commands(cell))
+    return {command: number for number, command in enumerate(found, 1)}
+
+
+def command_table(numbers: Mapping[str, int]) -> Table:
+    """The commands by number."""
+    return Table("Commands", ("number", "command"), [(str(number), command) for command, number in numbers.items()])
+
+
+def _commands(cell: Cell) -> list[str]:
+    return [without_folders(str(command)) for command in cell.part("provenance").get("commands") or ()]
 
 
 def _commit(cell: Cell) -> str:

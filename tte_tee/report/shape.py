@@ -46,6 +46,7 @@ _SYNTHESIS = {
     "frames": _COUNT,
     "seconds": _COUNT,
     "filtered": Maybe(bool),
+    "peak_memory_mib": _COUNT,
 }
 _ADAPTER = {
     "config": _WORD,
@@ -57,6 +58,7 @@ _ADAPTER = {
     "share": _SHARE,
     "steps": _COUNT,
     "seconds": _COUNT,
+    "peak_memory_mib": _COUNT,
     "val_loss": Maybe(Number()),
 }
 _SEGMENTATION = {
@@ -87,6 +89,7 @@ _CELL = {
     "patients": _COUNT,
     "adapter": Maybe(_ADAPTER),
     "synthesis": Maybe(_SYNTHESIS),
+    "segmenter": Maybe(dict.fromkeys(("steps", "seconds", "peak_memory_mib"), _COUNT)),
     "segmentation": _SEGMENTATION,
     "validation": Maybe({"dice": Maybe(_SHARE), "structures": Maybe(Each(Maybe(_SHARE)))}),
     "mask_fidelity": Maybe({"synthetic": _SIDE, "real": Maybe(_SIDE)}),
@@ -104,7 +107,8 @@ def misfit(record: Any) -> str | None:
     if not isinstance(record, dict) or "arm" not in record:
         return "no cell"
     if record.get("schema") != SCHEMA:
-        return f"schema {record.get('schema')}; this report reads {SCHEMA}"
+        older = "an older shape, without schema" if record.get("schema") is None else f"schema {record['schema']}"
+        return f"{older}; this report reads schema {SCHEMA}"
     return _misfit(record, _CELL, "") or _of_ratio(record.get("synthesis"))
 
 

@@ -1,15 +1,14 @@
-"""Tables of the report: Dice by arm, the published table beside ours, copies, fidelity, time."""
+"""Tables of the report: Dice by arm, differences, fidelity, copies."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tte_tee.data.curate.numbers import Table
 from tte_tee.metrics.statistics import Interval
-from tte_tee.report import paper
-from tte_tee.report.analysis import Analysis, mask_fidelity
+from tte_tee.report.analysis import Analysis, fidelity_rows, mask_fidelity
 from tte_tee.report.cells import Cell
-from tte_tee.report.compare import CANDIDATES, OVERALL, Comparison
+from tte_tee.report.compare import CANDIDATES, Comparison
 from tte_tee.report.copies import share_words
 
 NOTHING, UNKNOWN = "-", "not estimable"
@@ -30,7 +29,7 @@ def baseline_table(analysis: Analysis) -> Table:
         for arm in CANDIDATES
         if arm in analysis.cohort.arms
     ]  # fmt: skip
-    seeds = f", seeds {_seeds(choice.seeds)}" if choice.seeds else ""
+    seeds = f", seeds {number_words(choice.seeds)}" if choice.seeds else ""
     return Table(f"Real-only baselines: {choice.by or 'no choice'}{seeds}", ("arm", "", "%", ""), rows)
 
 
@@ -44,7 +43,7 @@ def dice_table(analysis: Analysis) -> Table:
                 arm,
                 analysis.cohort.label(arm),
                 *setting_words(cell),
-                _seeds(analysis.cohort.arms[arm]),
+                number_words(analysis.cohort.arms[arm]),
                 *(mean_words(analysis, arm, measure) for measure in analysis.measures),
             )
         )
@@ -59,7 +58,7 @@ def difference_table(analysis: Analysis) -> Table:
         if arm != analysis.choice.arm:
             found = [analysis.comparisons.get((arm, measure)) for measure in analysis.measures]
             shared = {s for c in found if c for s in c.seeds}
-            rows.append((arm, _seeds(shared), *map(comparison_words, found), claims(analysis, arm)))
+            rows.append((arm, number_words(shared), *map(comparison_words, found), claims(analysis, arm)))
     return Table(
         f"Points over {analysis.choice.arm}, 95 % intervals that hold all at once, on the seeds that both have",
         ("arm", "seeds", *analysis.measures, "what may be claimed"),
@@ -95,73 +94,6 @@ def reasons(analysis: Analysis) -> list[str]:
     return [f"Not estimable for {', '.join(arms)}: {reason}." for reason, arms in found.items()]
 
 
-def paper_table(analysis: Analysis) -> Table:
-    """The published rows, each followed by our arms of the same scope and masks, mixed 1:1.
-
-    Ours know as many patients as the baseline does.
-    """
-    known = analysis.cohort.first(analysis.choice.arm).record.get("patients") if analysis.choice.arm else None
-    ours = {arm: cell for arm in analysis.cohort.arms if (cell := analysis.cohort.first(arm)).part("synthesis")}
-    rows: list[Row] = []
-    for row in paper.ROWS:
-        rows.append(_published(row))
-        rows += [
-            _ours(analysis, arm)
-            for arm, cell in ours.items()
-            if row.matches(cell) and known in (None, cell.record.get("patients"))
-        ]
-    rows.append(_published(paper.BASELINE))
-    if arm := analysis.choice.arm:
-        overall = (_percent(analysis, arm, name) for name in OVERALL)
-        absolute = (_percent(analysis, arm, name) for name in paper.STRUCTURES)
-        rows.append(("ours", f"{arm}: {analysis.cohort.label(arm)}", NOTHING, NOTHING, NOTHING, *overall, *absolute))
-    header = ("", "trained layers", "parameters", "masks", "FID", "global Dice", "class-weighted", *paper.STRUCTURES)
-    return Table(
-        "Dice in percent; LA, LV, RV, RA: change against the real-only baseline (its own: absolute)", header, rows
-    )
-
-
-def _published(row: paper.PaperRow) -> Row:
-    return ("paper", row.layers, row.parameters, row.masks, row.fid, *row.overall, *row.changes)
-
-
-def _ours(analysis: Analysis, arm: str) -> Row:
-    cell = analysis.cohort.first(arm)
-    fid = [r["synthetic"]["mean"] for r in cell.part("fidelity").get("rows", ())
-           if r.get("measure") == "FID" and "mean" in r.get("synthetic", {})]  # fmt: skip
-    return (
-        "ours",
-        f"{arm}: {analysis.cohort.label(arm)}",
-        parameter_words(cell),
-        str(cell.part("synthesis").get("masks", NOTHING)),
-        f"{fid[0]:.1f}" if fid else NOTHING,
-        *(_percent(analysis, arm, name) for name in OVERALL),
-        *(comparison_words(analysis.comparisons.get((arm, name))) for name in paper.STRUCTURES),
-    )
-
-
-def adapter_table(analysis: Analysis) -> Table:
-    """What was trained, how large it is, and how long an arm took: means over seeds."""
-    rows = []
-    for arm, seeds in analysis.cohort.arms.items():
-        cell = analysis.cohort.first(arm)
-        adapter = cell.part("adapter")
-        if adapter or cell.part("synthesis"):
-            rows.append(
-                (
-                    arm,
-                    str(adapter.get("config", NOTHING)),
-                    parameter_words(cell),
-                    str(adapter.get("steps", NOTHING)),
-                    *(_average(seeds, part, "seconds", 0) for part in ("adapter", "synthesis")),
-                    _average(seeds, "synthesis", "frames", 0),
-                    _average(seeds, "adapter", "val_loss", 4),
-                )
-            )
-    header = ("arm", "config", "parameters", "steps", "adapting, s", "drawing, s", "frames drawn", "val. loss")
-    return Table("Adapters: size, and wall time where it was recorded", header, rows)
-
-
 def parameter_words(cell: Cell) -> str:
     """``91,904 (1.60 %)``."""
     adapter = cell.part("adapter")
@@ -170,37 +102,63 @@ def parameter_words(cell: Cell) -> str:
 
 def fidelity_tables(analysis: Analysis) -> list[Table]:
     """Fidelity of each arm's frames in each extractor's features, mean over seeds, under floor and ceiling."""
-    cells = list(analysis.cohort.cells)
-    groups = dict.fromkeys(row["group"] for cell in cells for row in _measured(cell))
-    return [_fidelity_table(analysis, cells, group) for group in groups]
+    groups = dict.fromkeys(
+        analysis.features[row["group"]] for cell in analysis.cohort.cells for row in fidelity_rows(cell)
+    )
+    return [_fidelity_table(analysis, group) for group in groups]
 
 
-def _fidelity_table(analysis: Analysis, cells: list[Cell], group: str) -> Table:
-    own = [row for cell in cells for row in _measured(cell) if row["group"] == group]
-    measures = dict.fromkeys((row["measure"], row.get("better", "lower")) for row in own)
-    rows = [
+def _fidelity_table(analysis: Analysis, group: str) -> Table:
+    def rows_of(cell: Cell) -> list[Mapping[str, Any]]:
+        return [row for row in fidelity_rows(cell) if analysis.features[row["group"]] == group]
+
+    own = [row for cell in analysis.cohort.cells for row in rows_of(cell)]
+    measures = dict.fromkeys((row["measure"], row.get("better") or "lower") for row in own)
+    rows: list[Row] = [
         (f"{role} (all arms)", NOTHING, *(_role([r for r in own if r["measure"] == m], role) for m, _ in measures))
         for role in ("floor", "ceiling")
     ]
     for arm, seeds in analysis.cohort.arms.items():
-        found = [row for cell in seeds.values() for row in _measured(cell) if row["group"] == group]
-        if found:
-            numbers = (_role([r for r in found if r["measure"] == m], "synthetic") for m, _ in measures)
-            rows.append((arm, _seeds(seed for seed, cell in seeds.items() if _measured(cell)), *numbers))
+        if found := {seed: measured for seed, cell in seeds.items() if (measured := rows_of(cell))}:
+            every = [row for measured in found.values() for row in measured]
+            means = (_role([r for r in every if r["measure"] == m], "synthetic") for m, _ in measures)
+            rows.append((arm, number_words(found), *means))
     header = ("arm", "seeds", *(f"{measure} ({better} is better)" for measure, better in measures))
-    return Table(f"Fidelity in {group}: floor is real against other real patients", header, rows)
+    return Table(f"Fidelity in {group}: mean over seeds", header, rows)
 
 
-def mask_table(analysis: Analysis) -> Table | None:
-    """What a segmenter of other patients finds in each arm's frames, beside real frames."""
+def fidelity_reasons(analysis: Analysis) -> list[str]:
+    """Why measures of fidelity are not estimable, each reason once, with its measures."""
+    found: dict[str, dict[str, None]] = {}
+    for cell in analysis.cohort.cells:
+        for row in fidelity_rows(cell):
+            if reason := (row.get("synthetic") or {}).get("not_estimable"):
+                found.setdefault(str(reason), {})[row["measure"]] = None
+    return [f"Not estimable in some cells: {', '.join(names)}: {reason}." for reason, names in found.items()]
+
+
+def mask_table(analysis: Analysis, arms: Sequence[str] | None = None) -> Table | None:
+    """What a segmenter of other patients finds in each arm's frames, beside real frames.
+
+    Args:
+        analysis: of a cohort.
+        arms: that are asked for; default all.
+    """
+    found = {}
+    for arm in arms or analysis.cohort.arms:
+        cells = analysis.cohort.arms[arm].values()
+        if any(mask_fidelity(cell) for cell in cells):
+            found[arm] = [[mask_fidelity(cell, side) for cell in cells] for side in ("synthetic", "real")]
+    names = list(dict.fromkeys(name for sides in found.values() for own in sides[0] for name in own))
     rows = []
-    for arm, seeds in analysis.cohort.arms.items():
-        sides = [[mask_fidelity(cell, side) for cell in seeds.values()] for side in ("synthetic", "real")]
-        for name in dict.fromkeys(name for own in sides[0] for name in own):
-            values = [[own[name] for own in side if name in own] for side in sides]
-            rows.append((arm, name, *(f"{sum(v) / len(v):.1f}" if v else NOTHING for v in values), str(len(values[0]))))
-    header = ("arm", "Dice of", "in drawn frames", "in real frames", "seeds")
-    return Table("Mask fidelity in percent, mean over seeds", header, rows) if rows else None
+    for arm, sides in found.items():
+        means = [_mean([own[name] for own in side if name in own]) for name in names for side in sides]
+        words = (NOTHING if mean is None else f"{mean:.1f}" for mean in means)
+        rows.append(
+            (arm, number_words(s for s, cell in analysis.cohort.arms[arm].items() if mask_fidelity(cell)), *words)
+        )
+    header = ("arm", "seeds", *(f"{name}, {frames}" for name in names for frames in ("drawn frames", "real frames")))
+    return Table("Mask fidelity: Dice in percent, mean over seeds", header, rows) if rows else None
 
 
 def relation_table(analysis: Analysis) -> Table:
@@ -213,7 +171,7 @@ def relation_table(analysis: Analysis) -> Table:
             if isinstance(found, str)
             else f"{found.estimate:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
         )
-        rows.append((relation.kind, relation.measure, str(len(relation.points)), _seeds(relation.seeds), words))
+        rows.append((relation.kind, relation.measure, str(len(relation.points)), number_words(relation.seeds), words))
     title = f"Rank correlation with Dice of {analysis.target} over arms (positive: better goes with better), 95 %"
     return Table(title, ("", "measure", "arms", "seeds", "correlation"), rows)
 
@@ -266,24 +224,22 @@ def mean_words(analysis: Analysis, arm: str, measure: str) -> str:
     return f"{mean.mean:.1f}" + (f" ({mean.deviation:.1f})" if mean.deviation is not None else "")
 
 
-def _percent(analysis: Analysis, arm: str, measure: str) -> str:
-    mean = analysis.means.get((arm, measure))
-    return NOTHING if mean is None else f"{mean.mean:.2f}"
-
-
-def _measured(cell: Cell) -> list[Mapping[str, Any]]:
-    return [row for row in cell.part("fidelity").get("rows", ()) if row.get("group") != "texture"]
-
-
 def _role(rows: list[Mapping[str, Any]], role: str) -> str:
-    values = [row[role]["mean"] for row in rows if "mean" in row.get(role, {})]
-    return f"{sum(values) / len(values):.3g}" if values else UNKNOWN
+    mean = _mean([row[role]["mean"] for row in rows if (row.get(role) or {}).get("mean") is not None])
+    return UNKNOWN if mean is None else f"{mean:.3g}"
 
 
-def _average(seeds: Mapping[int, Cell], part: str, name: str, digits: int) -> str:
-    values = [value for cell in seeds.values() if (value := cell.part(part).get(name)) is not None]
-    return f"{sum(values) / len(values):,.{digits}f}" if values else NOTHING
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
-def _seeds(seeds: Any) -> str:
-    return ", ".join(map(str, sorted(seeds))) or "none"
+def number_words(numbers: Iterable[int]) -> str:
+    """``0-2, 4``."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    words = (f"{run[0]}-{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
+    return ", ".join(words) or "none"
