@@ -112,9 +112,8 @@ def base_of(work: Path) -> Json:
 
 def shown(record: Json, arm: str, measure: Measure, side: str = "synthetic") -> str:
     """One number of fidelity as a cell."""
-    group, name, structure = measure
     for row in record["arms"][arm]["fidelity"]["rows"]:
-        if (row["group"].split()[0], row["measure"].partition(" (")[0], row.get("structure", "")) == (group, name, structure):
+        if (row["group"].split()[0], row["measure"].partition(" (")[0], row.get("structure", "")) == measure:
             value = row[side]
             if "not_estimable" in value:
                 return NOT_ESTIMABLE

@@ -7,8 +7,8 @@ from tte_tee.cli.parser import Parser, folder, positive
 _TEXT = """Says how near a set of synthetic frames is to real frames, each number beside its floor and its ceiling.
 
 Measures: KID, Frechet distance (FID where the extractor is InceptionV3), precision, recall, density and coverage in
-the features of each --extractor; without one, what follows alone: Wasserstein-1 distances of grey levels and speckle inside each structure; SSIM and
-LPIPS between a synthetic frame and the real frame that has its mask.
+the features of each --extractor, if there is one; Wasserstein-1 distances of grey levels and speckle inside each
+structure; SSIM and LPIPS between a synthetic frame and the real frame that has its mask.
 
 Floor: real frames against real frames of other patients. Ceiling: the frames of --ceiling (of TTE, or drawn by the
 base before it was adapted) against the same. All sets have as many frames, in --draws splits of the real patients.

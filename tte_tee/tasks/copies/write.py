@@ -46,7 +46,7 @@ def audit(
     train = stores.training.indices(split="train")
     synthetic = read_frames(stores.synthetic, stores.synthetic.indices(), extractor)
     training = read_frames(stores.training, train, extractor)
-    held_out = read_frames(stores.held_out, stores.held_out.indices(), extractor) if stores.held_out is not None else None
+    held_out = None if stores.held_out is None else read_frames(stores.held_out, stores.held_out.indices(), extractor)
     control = read_frames(stores.control, stores.control.indices()) if stores.control else None
     thresholds = coincidence(held_out, training, control, allowed)
     judged = with_verdicts(score_copies(synthetic, training), thresholds)

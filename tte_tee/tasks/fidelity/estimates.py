@@ -16,7 +16,8 @@ Sets = Mapping[str, FrameSet]
 
 Rows = list[dict[str, Any]]
 Estimate = dict[str, Any]
-"""``mean``, ``sd``, ``low``, ``high`` and ``n`` (frames), or ``not_estimable`` and why; a lone patient has no spread."""
+"""``mean``, ``sd``, ``low``, ``high`` and ``n`` (frames), or ``not_estimable`` and why; pairs of one patient have
+``mean`` and ``n`` alone."""
 
 
 def missing(reason: str) -> Estimate:
@@ -75,7 +76,7 @@ def _estimates(
 
 
 def over_patients(values: np.ndarray, patients: np.ndarray) -> Estimate:
-    """Mean of the patients' means; ``low`` and ``high`` are two standard errors away from it, if there are two patients.
+    """Mean of the patients' means; ``low`` and ``high`` are two standard errors away. One patient has neither, nor SD.
 
     Args:
         values: one per pair, ``[N]``.
