@@ -7,7 +7,8 @@
 #
 # CAMUS_FOLDER and CINE_FOLDER are laid out as data/README.md says; WEIGHTS_FOLDER may hold mobilenet_v2*.pth and
 # lpips*.npz (`evaluate fidelity --help`), without which KID and LPIPS are left out. Frames stay in WORK_FOLDER; tables
-# come on stdout, numbers go into $RESULTS. What is given again goes on where it was.
+# come on stdout, numbers go into $RESULTS. What is given again goes on where it was, and what is there is kept: other
+# lengths take another WORK_FOLDER.
 #
 # The base takes 3,000 steps, half of the shipped one's: that is half an hour of two cores, and the loss of the shipped
 # one's other half was .002 of .078. $BASE_STEPS, $ADAPT_STEPS and $SEG_STEPS change the lengths, for a trial.

@@ -146,7 +146,7 @@ def coincidence(
     """
     if held_out is None:
         measures = ("correlation", "texture", *(["embedding"] if training.features is not None else []))
-        return dict.fromkeys(measures, "none of patients whom the adapter has not seen")
+        return dict.fromkeys(measures, "there is no frame of a patient whom the adapter has not seen")
     scores, patients = score_copies(held_out, training), held_out.table["patient"]
     samples = {"correlation": (scores["correlation"], patients)}
     if control is None:
