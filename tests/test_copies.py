@@ -82,13 +82,10 @@ def novel(others: EchoStore) -> list[tuple[Sequence[np.ndarray], FrameInfo]]:
     ]
 
 
-def audit(out: Path, synthetic: Path, training: EchoStore, held_out: EchoStore, *words: str) -> dict[str, Any]:
-    main(
-        [
-            *("evaluate", "copies", f"--synthetic={synthetic}", f"--trained-on={training.path}"),
-            *(f"--held-out={held_out.path}", f"--out={out}", *words),
-        ]
-    )
+def audit(out: Path, synthetic: Path, training: EchoStore, held_out: EchoStore | None, *words: str) -> dict[str, Any]:
+    others = [] if held_out is None else [f"--held-out={held_out.path}"]
+    stores = [f"--synthetic={synthetic}", f"--trained-on={training.path}", *others]
+    main(["evaluate", "copies", *stores, f"--out={out}", *words])
     return json.loads((out / "copies.json").read_text())
 
 
@@ -98,7 +95,7 @@ class Refusal:
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.capsys = folder, capsys
 
-    def __call__(self, synthetic: Path, training: EchoStore, held_out: EchoStore, *words: str) -> str:
+    def __call__(self, synthetic: Path, training: EchoStore, held_out: EchoStore | None, *words: str) -> str:
         self.capsys.readouterr()
         with pytest.raises(SystemExit) as stop:
             audit(self.folder / "refused", synthetic, training, held_out, *words)
@@ -238,6 +235,24 @@ def test_too_few_held_out_patients_give_no_threshold(
     assert table["correlation"].between(-1, 1).all()
     shown = capsys.readouterr().out
     assert "not estimable" in shown and "1 patients" in shown.replace("\n", " ") and "on trust" in shown
+
+
+def test_one_patient_alone_has_scores_and_no_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], refusal: Refusal
+) -> None:
+    """All frames there are show one patient, so that nobody is held out."""
+    training = phantom(tmp_path / "training.h5", 1, 3, angles=(30, 60))
+    frames = [(training.frame(i), replace(training.info(i), key=f"{i}#", parent="")) for i in range(4)]
+    synthetic = write_generated(tmp_path / "s.h5", frames)
+    values = audit(tmp_path / "out", synthetic, training, None)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "texture: no threshold from held-out frames (there is no frame of a patient whom the adapter has not seen)" in shown
+    assert values["held_out"] is None
+    assert values["rates"]["phantom, training patients"]["any"] == {"not_estimable": "4 of 4 frames have no verdict"}
+    table = rows(tmp_path)
+    assert table["texture"].tolist() == [1, 1, 1, 1] and set(table["verdict"]) == {"not estimable"}
+    assert cv2.imread(str(tmp_path / "out/worst.png")).std() > 10
+    assert "give --held-out" in refusal(synthetic, training, None, f"--control={synthetic}")
 
 
 @pytest.mark.slow

@@ -61,7 +61,8 @@ def drawn(source: Path, path: Path, change: Change = same, record: dict[str, Any
 def run(out: Path, real: Path, synthetic: Path, extractors: list[str], *words: str) -> dict[str, Any]:
     small = ["--draws", "2", "--kid-subset", "10", "--kid-subsets", "5"]
     stores = ["--real", str(real), "--synthetic", str(synthetic)]
-    main(["evaluate", "fidelity", *stores, "--extractor", *extractors, "--out", str(out), *small, *words])
+    eyes = ["--extractor", *extractors] if extractors else []
+    main(["evaluate", "fidelity", *stores, *eyes, "--out", str(out), *small, *words])
     return json.loads((out / "fidelity.json").read_text())
 
 
@@ -210,6 +211,32 @@ def test_one_patient_has_no_floor(extractors: list[str], tmp_path: Path) -> None
     found = rows(run(tmp_path / "out", lone, drawn(lone, tmp_path / "s.h5"), extractors[:1]))
     assert "one real patient" in found["segmenter", "coverage", ""]["floor"]["not_estimable"]
     assert "2 frames" in found["segmenter", "coverage", ""]["synthetic"]["not_estimable"]
+
+
+def test_one_patient_whom_the_adapter_knows_is_a_demonstration(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No extractor, no floor, no spread over patients: the distances alone, and it says what they are."""
+    lone = tmp_path / "one.h5"
+    words = ["--domain", "tee", "--patients", "1", "--angles", "30", "60", "--size", "32", "--out", str(lone)]
+    main(["data", "phantom", *words])
+    (patient,) = set(EchoStore(lone).table["patient"])
+    synthetic = drawn(lone, tmp_path / "s.h5", blurred, record={"seen": [patient]})
+    with pytest.raises(SystemExit):
+        run(tmp_path / "refused", lone, synthetic, [])
+    control = ("--ceiling", str(drawn(lone, tmp_path / "c.h5")))
+    record = run(tmp_path / "out", lone, synthetic, [], "--allow-seen", *control)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "N = 8 of each, 2 draws of one real patient (mean ± SD over draws" in shown
+    assert "note: one real patient: a demonstration; no floor, no interval" in shown
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"fidelity.json", "texture.png"}
+    found = rows(record)
+    assert found["texture", "grey level", "LV"]["synthetic"]["mean"] > 10
+    assert found["texture", "grey level", "LV"]["ceiling"]["mean"] == 0
+    assert "one real patient" in found["texture", "grey level", "LV"]["floor"]["not_estimable"]
+    pairs = found["pairs", "SSIM", ""]
+    assert set(pairs["synthetic"]) == set(pairs["floor"]) == {"mean", "n"}
+    assert pairs["position"] == {"not_estimable": "one patient: the floor has no spread"}
 
 
 def test_no_draw_shows_a_patient_of_its_reference(real: Path, tmp_path: Path) -> None:

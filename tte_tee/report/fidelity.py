@@ -21,10 +21,12 @@ def fidelity_tables(record: Mapping[str, Any]) -> list[RenderableType]:
 
 def _distances(record: Mapping[str, Any], reasons: dict[str, str]) -> Table:
     stores, options = record["stores"], record["options"]
+    lone = record["patients"] == 1
+    of = "draws of one real patient" if lone else f"splits of {record['patients']} real patients"
+    over = "draws" if lone else "splits, for pairs over patients"
     table = Table(
         title=f"{stores['synthetic']['name']} against {stores['real']['name']}: N = {record['frames']} of each, "
-        f"{options['draws']} splits of {record['patients']} real patients (mean ± SD over splits, for pairs over "
-        "patients; [SD over subsets])",
+        f"{options['draws']} {of} (mean ± SD over {over}; [SD over subsets])",
         box=SIMPLE_HEAD,
         padding=(0, 0, 0, 1),
     )
@@ -82,9 +84,14 @@ def _cells(row: Mapping[str, Any], reasons: dict[str, str]) -> list[str]:
         elif role == "position":
             cells.append(f"{estimate['share']:.2f}")
         else:
-            spread = f" [{estimate['subset_sd']:.1g}]" if "subset_sd" in estimate else ""
-            cells.append(f"{estimate['mean']:.3g} ± {estimate['sd']:.1g}{spread}")
+            cells.append(_spread(estimate))
     return cells
+
+
+def _spread(estimate: Mapping[str, Any]) -> str:
+    deviation = f" ± {estimate['sd']:.1g}" if "sd" in estimate else ""
+    subsets = f" [{estimate['subset_sd']:.1g}]" if "subset_sd" in estimate else ""
+    return f"{estimate['mean']:.3g}{deviation}{subsets}"
 
 
 def _letter(number: int) -> str:

@@ -12,7 +12,8 @@ images and shifts of a pixel of 64; gain and offset cancel) and, with --extracto
 training patient's own mask is compared with that patient's frames by texture: what is left when each structure's
 mean grey level is taken off. Thresholds are those that real frames of patients whom the adapter has not seen
 (--held-out) seldom pass; with --control, texture's is set by frames that the same adapter drew for the masks
-of those patients, which is the better reference. Without enough patients there is no threshold, and it says so.
+of those patients, which is the better reference. Without --held-out, or with too few patients, there is no
+threshold: shares of copies are not estimable, it says so, and copies.csv still holds the likest frame of each.
 
 Writes into --out: copies.json (shares by whose masks were used, thresholds and what they rest on), copies.csv
 (one row per synthetic frame) and worst.png (the likest pairs)."""
@@ -31,7 +32,7 @@ def main(words: list[str]) -> None:
     parser = Parser.of("evaluate copies", _TEXT, _EXAMPLE)
     parser.add_argument("--synthetic", type=Path, required=True, metavar="S.h5", help="generated frames")
     parser.add_argument("--trained-on", type=Path, required=True, metavar="A.h5", help="what the adapter learnt from")
-    parser.add_argument("--held-out", type=Path, required=True, metavar="R.h5", help="real frames it has not seen")
+    parser.add_argument("--held-out", type=Path, metavar="R.h5", help="real frames it has not seen")
     parser.add_argument("--control", type=Path, metavar="C.h5", help="frames it drew for the masks of --held-out")
     parser.add_argument("--extractor", metavar="KIND=PATH", help="network whose features are compared, too")
     parser.add_argument(
@@ -51,7 +52,7 @@ def main(words: list[str]) -> None:
     stores = AuditedStores(
         synthetic=EchoStore(options.synthetic),
         training=EchoStore(options.trained_on),
-        held_out=EchoStore(options.held_out),
+        held_out=EchoStore(options.held_out) if options.held_out else None,
         control=EchoStore(options.control) if options.control else None,
     )
     extractor = load_extractor(options.extractor, options.device) if options.extractor else None

@@ -7,15 +7,16 @@ from tte_tee.cli.parser import Parser, folder, positive
 _TEXT = """Says how near a set of synthetic frames is to real frames, each number beside its floor and its ceiling.
 
 Measures: KID, Frechet distance (FID where the extractor is InceptionV3), precision, recall, density and coverage in
-the features of each --extractor; Wasserstein-1 distances of grey levels and speckle inside each structure; SSIM and
-LPIPS between a synthetic frame and the real frame that has its mask.
+the features of each --extractor, if there is one; Wasserstein-1 distances of grey levels and speckle inside each
+structure; SSIM and LPIPS between a synthetic frame and the real frame that has its mask.
 
 Floor: real frames against real frames of other patients. Ceiling: the frames of --ceiling (of TTE, or drawn by the
 base before it was adapted) against the same. All sets have as many frames, in --draws splits of the real patients.
-What that many frames do not give is said to be not estimable, and why.
+What that many frames do not give is said to be not estimable, and why. One real patient gives no floor; where the
+synthetic frames learnt from that patient, too, --allow-seen makes a demonstration of it, and the record says so.
 
-Writes into --out: fidelity.json, texture.png, and features.png (the sets in two dimensions). A real patient from
-whom the synthetic frames or an extractor learnt is refused by name.
+Writes into --out: fidelity.json, texture.png, and features.png (the sets in two dimensions, where there is an
+extractor). A real patient from whom the synthetic frames or an extractor learnt is refused by name.
 
 extractors:
   segmenter=DIR            a segmenter that 'fit' left
@@ -40,7 +41,7 @@ def main(words: list[str]) -> None:
     parser.add_argument("--synthetic", type=Path, required=True, metavar="S.h5", help="what is judged")
     parser.add_argument("--ceiling", type=Path, metavar="C.h5", help="frames that should be further away")
     parser.add_argument(
-        "--extractor", nargs="+", action="extend", required=True, metavar="KIND=PATH", help="in whose features"
+        "--extractor", nargs="+", action="extend", default=[], metavar="KIND=PATH", help="in whose features"
     )
     parser.add_argument("--split", help="of the real frames (default: any)")
     parser.add_argument("--cohort", help="of the real frames (default: any)")
@@ -79,6 +80,7 @@ def main(words: list[str]) -> None:
     record["options"] |= {"split": given.split, "cohort": given.cohort}
     write_json(given.out / "fidelity.json", record)
     write_texture(given.out / "texture.png", record)
-    write_features(given.out / "features.png", record)
+    if extractors:
+        write_features(given.out / "features.png", record)
     Console().print(*fidelity_tables(record))
     print(f"left in {given.out}")

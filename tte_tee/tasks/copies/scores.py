@@ -134,16 +134,19 @@ def _groups(table: pd.DataFrame, source: np.ndarray) -> list[str]:
 
 
 def coincidence(
-    held_out: Frames, training: Frames, control: Frames | None, allowed: float
+    held_out: Frames | None, training: Frames, control: Frames | None, allowed: float
 ) -> dict[str, Calibration | str]:
     """Thresholds of all measures.
 
     Args:
-        held_out: real frames of patients whom the adapter has not seen.
+        held_out: real frames of patients whom the adapter has not seen, or None.
         training: real frames it learnt from.
         control: frames it drew for masks of ``held_out``, or None.
         allowed: share of calibrating frames that may lie above each threshold.
     """
+    if held_out is None:
+        measures = ("correlation", "texture", *(["embedding"] if training.features is not None else []))
+        return dict.fromkeys(measures, "there is no frame of a patient whom the adapter has not seen")
     scores, patients = score_copies(held_out, training), held_out.table["patient"]
     samples = {"correlation": (scores["correlation"], patients)}
     if control is None:

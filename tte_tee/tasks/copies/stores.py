@@ -17,13 +17,13 @@ class AuditedStores:
     Attributes:
         synthetic: frames to be judged.
         training: its split ``train`` is what the adapter learnt from.
-        held_out: real frames of patients whom the adapter has not seen.
+        held_out: real frames of patients whom the adapter has not seen, or None: then nothing sets a threshold.
         control: frames that the same adapter drew for masks of ``held_out``, or None.
     """
 
     synthetic: EchoStore
     training: EchoStore
-    held_out: EchoStore
+    held_out: EchoStore | None = None
     control: EchoStore | None = None
 
     def verified(self) -> bool:
@@ -39,28 +39,37 @@ class AuditedStores:
 
         Raises:
             UserError: sizes or label spaces differ, frames are generated that should be real or the reverse,
-                the adapter learnt from another store, or a held-out patient was seen or is for testing alone.
+                the adapter learnt from another store, a held-out patient was seen or is for testing alone, or
+                there are control frames and no held-out ones.
         """
-        for store in (self.training, self.held_out, *([self.control] if self.control else [])):
-            refuse_other_kind(self.synthetic, store)
+        for store in (self.training, self.held_out, self.control):
+            if store is not None:
+                refuse_other_kind(self.synthetic, store)
         _refuse_other_than_synthetic(self.synthetic)
         for store in (self.training, self.held_out):
-            refuse_other_origin(store, store.indices(), REAL_ORIGINS, "give a store of real frames alone")
+            if store is not None:
+                refuse_other_origin(store, store.indices(), REAL_ORIGINS, "give a store of real frames alone")
         if not len(self.training.indices(split="train")):
             raise UserError(f"{self.training.path}: no frame in split 'train'; give the store the adapter learnt from")
         refuse_other_training(self.synthetic, self.training)
-        table = self.held_out.table
-        if kept := sorted(set(table["cohort"]) & set(HELD_OUT)):
-            raise UserError(
-                f"{self.held_out.path}: cohort {kept[0]} is for testing alone and sets no threshold; "
-                "give frames of another cohort, such as pool"
-            )
-        what = f"the adapter or base behind {self.synthetic.path.name}"
-        refuse_seen(table["patient"], self.learnt_from(), str(self.held_out.path), what)
+        if self.held_out is not None:
+            self._check_held_out(self.held_out)
         if self.control:
             self._check_control(self.control)
 
+    def _check_held_out(self, held_out: EchoStore) -> None:
+        table = held_out.table
+        if kept := sorted(set(table["cohort"]) & set(HELD_OUT)):
+            raise UserError(
+                f"{held_out.path}: cohort {kept[0]} is for testing alone and sets no threshold; "
+                "give frames of another cohort, such as pool"
+            )
+        what = f"the adapter or base behind {self.synthetic.path.name}"
+        refuse_seen(table["patient"], self.learnt_from(), str(held_out.path), what)
+
     def _check_control(self, control: EchoStore) -> None:
+        if self.held_out is None:
+            raise UserError(f"{control.path}: control frames go with the real ones of their masks; give --held-out")
         _refuse_other_than_synthetic(control)
         ours, theirs = (_recorded(store, "adapter", "hash") for store in (self.synthetic, control))
         if len(ours) != 1 or ours != theirs:

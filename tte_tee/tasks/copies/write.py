@@ -46,7 +46,7 @@ def audit(
     train = stores.training.indices(split="train")
     synthetic = read_frames(stores.synthetic, stores.synthetic.indices(), extractor)
     training = read_frames(stores.training, train, extractor)
-    held_out = read_frames(stores.held_out, stores.held_out.indices(), extractor)
+    held_out = None if stores.held_out is None else read_frames(stores.held_out, stores.held_out.indices(), extractor)
     control = read_frames(stores.control, stores.control.indices()) if stores.control else None
     thresholds = coincidence(held_out, training, control, allowed)
     judged = with_verdicts(score_copies(synthetic, training), thresholds)
@@ -55,20 +55,22 @@ def audit(
         "command": command,
         "synthetic": _named(stores.synthetic, stores.synthetic.indices()),
         "trained_on": {**_named(stores.training, train), "recorded_by_synthetic": stores.verified()},
-        "held_out": _named(stores.held_out, stores.held_out.indices()),
+        "held_out": _named(stores.held_out, stores.held_out.indices()) if stores.held_out is not None else None,
         "control": _named(stores.control, stores.control.indices()) if stores.control else None,
         "extractor": _extractor_record(extractor, stores) if extractor else None,
         "allowed": allowed,
         "thresholds": {measure: _threshold(measure, c, control is not None) for measure, c in thresholds.items()},
         "rates": copy_rates(judged, thresholds),
-        SEEN: sorted(
-            stores.learnt_from() | seen_in(stores.synthetic.provenance) | set(stores.held_out.table["patient"])
-        ),
+        SEEN: sorted(stores.learnt_from() | seen_in(stores.synthetic.provenance) | _patients(stores.held_out)),
     }
     write_whole(folder / "copies.csv", judged.to_csv(index=False).encode())
     write_png(folder / "worst.png", worst_pairs(stores, judged, thresholds))
     write_json(folder / "copies.json", values)
     return values
+
+
+def _patients(store: EchoStore | None) -> set[str]:
+    return set() if store is None else set(store.table["patient"])
 
 
 def _named(store: EchoStore, indices: np.ndarray) -> dict[str, Any]:
@@ -90,7 +92,7 @@ def _extractor_record(extractor: Extractor, stores: AuditedStores) -> dict[str, 
         "name": extractor.name,
         "version": extractor.version,
         "knows_of_training": len(known & set(train)),
-        "knows_of_held_out": len(known & set(stores.held_out.table["patient"])),
+        "knows_of_held_out": len(known & _patients(stores.held_out)),
     }
 
 

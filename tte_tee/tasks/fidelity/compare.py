@@ -77,7 +77,7 @@ def compare(
         "stores": {name: part.to_json() for name, part in sets.items()},
         "frames": draws.frames,
         "patients": draws.patients,
-        "notes": [*notes, *_view_notes(sets)],
+        "notes": [*notes, *_patient_notes(real), *_view_notes(sets)],
         "extractors": {label(e): _described(e) for e in extractors},
         "rows": rows,
         "planes": planes,
@@ -91,6 +91,13 @@ def _described(extractor: Extractor) -> dict[str, Any]:
         "prepared": extractor.prepared,
         "patients_seen": len(seen_in(extractor.record)),
     }
+
+
+def _patient_notes(real: FrameSet) -> list[str]:
+    """Numbers of a single patient look like any others, and are not."""
+    lone = len(set(real.patients)) == 1
+    words = "one real patient: a demonstration; no floor, no interval, and SD is over draws of frames of that patient"
+    return [words] if lone else []
 
 
 def _view_notes(sets: dict[str, FrameSet]) -> list[str]:

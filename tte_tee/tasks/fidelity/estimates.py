@@ -16,7 +16,8 @@ Sets = Mapping[str, FrameSet]
 
 Rows = list[dict[str, Any]]
 Estimate = dict[str, Any]
-"""``mean``, ``sd``, ``low``, ``high`` and ``n`` (frames), or ``not_estimable`` and why."""
+"""``mean``, ``sd``, ``low``, ``high`` and ``n`` (frames), or ``not_estimable`` and why; pairs of one patient have
+``mean`` and ``n`` alone."""
 
 
 def missing(reason: str) -> Estimate:
@@ -75,17 +76,18 @@ def _estimates(
 
 
 def over_patients(values: np.ndarray, patients: np.ndarray) -> Estimate:
-    """Mean of the patients' means; ``low`` and ``high`` are two standard errors away from it.
+    """Mean of the patients' means; ``low`` and ``high`` are two standard errors away. One patient has neither, nor SD.
 
     Args:
         values: one per pair, ``[N]``.
         patients: of each pair.
     """
     means = np.array([values[patients == patient].mean() for patient in sorted(set(patients))])
-    error = float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else float("inf")
     mean = float(means.mean())
-    spread = {"low": mean - 2 * error, "high": mean + 2 * error} if np.isfinite(error) else {"low": mean, "high": mean}
-    return {"mean": mean, "sd": float(means.std()), **spread, "n": len(values)}
+    if len(means) == 1:
+        return {"mean": mean, "n": len(values)}
+    error = float(means.std(ddof=1) / np.sqrt(len(means)))
+    return {"mean": mean, "sd": float(means.std()), "low": mean - 2 * error, "high": mean + 2 * error, "n": len(values)}
 
 
 def row(
@@ -117,6 +119,8 @@ def position(roles: Mapping[str, Estimate], higher: bool) -> Estimate:
         if "not_estimable" in roles[role]:
             return missing(f"{role} is not estimable")
     floor, ceiling = roles["floor"], roles["ceiling"]
+    if "low" not in floor:
+        return missing("one patient: the floor has no spread")
     if floor["low"] <= ceiling["mean"] <= floor["high"]:
         return missing("floor and ceiling cannot be told apart")
     if (ceiling["mean"] > floor["mean"]) == higher:
