@@ -218,7 +218,7 @@ def test_one_patient_whom_the_adapter_knows_is_a_demonstration(
 ) -> None:
     """No extractor, no floor, no spread over patients: the distances alone, and it says what they are."""
     lone = tmp_path / "one.h5"
-    words = ["--domain", "tee", "--patients", "1", "--angles", "30", "60", "--size", "32", "--out", str(lone)]
+    words = ["--domain", "tee", "--patients", "1", "--angles", "30", "45", "60", "--size", "32", "--out", str(lone)]
     main(["data", "phantom", *words])
     (patient,) = set(EchoStore(lone).table["patient"])
     synthetic = drawn(lone, tmp_path / "s.h5", blurred, record={"seen": [patient]})
@@ -227,7 +227,7 @@ def test_one_patient_whom_the_adapter_knows_is_a_demonstration(
     control = ("--ceiling", str(drawn(lone, tmp_path / "c.h5")))
     record = run(tmp_path / "out", lone, synthetic, [], "--allow-seen", *control)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "N = 8 of each, 2 draws of one real patient (mean ± SD over draws" in shown
+    assert "N = 10 of each, 2 draws of one real patient (mean ± SD over draws" in shown
     assert "note: one real patient: a demonstration; no floor, no interval" in shown
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"fidelity.json", "texture.png"}
     found = rows(record)

@@ -29,7 +29,7 @@ _LEAST = 30  # pixels of a structure, its rim left out
 _LAGS = 10
 _LOCAL, _LOCAL_LEAST = 6 / 224, 2.0  # deviation of the window of the local mean: share of a side, and pixels
 _RING = 1 / 16  # share of a side: how far around the blood tissue is looked for
-_FRAMES = 8  # with a value, below which two distributions are not compared
+_FRAMES = 10  # with a value, below which two distributions are not compared
 
 
 def texture(image: np.ndarray, inside: np.ndarray) -> np.ndarray:
