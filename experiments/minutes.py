@@ -48,7 +48,7 @@ def measure(work: Path) -> list[Json]:
             adapter = adapt(arm, steps, work)
             store = work / f"{arm}_{minutes}min.h5"
             synthesize(store, adapter, study.masks, replace(GUIDED, precision="bf16"))
-            found = np.mean(list(mask_fidelity(store, study.judge).values()))
+            found = np.mean(list(mask_fidelity(store, study).values()))
             rows.append({"arm": arm, "minutes": minutes, "steps": steps, "seconds": seconds(adapter),
                          "mask_fidelity": float(found)})  # fmt: skip
     return rows

@@ -101,11 +101,12 @@ def draw(name: str, study: Study) -> EchoStore:
     return EchoStore(path)
 
 
-def mask_fidelity(store: Path, judge: Path) -> dict[str, float]:
+def mask_fidelity(store: Path, study: Study) -> dict[str, float]:
     """Dice in percent, mean over structures, by patient of the mask."""
     folder = store.with_suffix("")
     if not folder.exists():
-        tte_tee(["evaluate", "masks", "--synthetic", str(store), "--segmenter", str(judge), "--out", str(folder)])
+        words = ("--segmenter", str(study.judge), "--real", str(study.masks), "--out", str(folder))
+        tte_tee(["evaluate", "masks", "--synthetic", str(store), *words])
     patients = json.loads((folder / "mask_fidelity.json").read_text())["synthetic"]["patients"]
     return {p: 100 * float(np.mean([s["dice"] for s in v["structures"].values()])) for p, v in patients.items()}
 
@@ -140,7 +141,7 @@ def compare(study: Study) -> list[Json]:
     extractor = load_extractor(f"segmenter={study.judge}")
     real, unadapted = (Frames(EchoStore(path), extractor) for path in (study.real, study.unadapted))
     stores = {name: draw(name, study) for name in SETTINGS}
-    dice = {name: mask_fidelity(store.path, study.judge) for name, store in stores.items()}
+    dice = {name: mask_fidelity(store.path, study) for name, store in stores.items()}
     frames = {name: Frames(store, extractor) for name, store in stores.items()}
     room = kid(unadapted, real) - floor(real)
     rows = []
