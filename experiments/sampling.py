@@ -105,7 +105,7 @@ def mask_fidelity(store: Path, study: Study) -> dict[str, float]:
     """Dice in percent, mean over structures, by patient of the mask."""
     folder = store.with_suffix("")
     if not folder.exists():
-        words = ("--segmenter", str(study.judge), "--real", str(study.masks), "--out", str(folder))
+        words = ("--segmenter", str(study.judge), "--real", str(study.masks), "--split", "test", "--out", str(folder))
         tte_tee(["evaluate", "masks", "--synthetic", str(store), *words])
     patients = json.loads((folder / "mask_fidelity.json").read_text())["synthetic"]["patients"]
     return {p: 100 * float(np.mean([s["dice"] for s in v["structures"].values()])) for p, v in patients.items()}
