@@ -246,12 +246,8 @@ def test_one_patient_alone_has_scores_and_no_rate(
     synthetic = write_generated(tmp_path / "s.h5", frames)
     values = audit(tmp_path / "out", synthetic, training, None)
     shown = " ".join(capsys.readouterr().out.split())
-<<<<<<< HEAD
-    assert "texture: no threshold from held-out frames (there is no frame of a patient whom" in shown
-=======
     reason = "there is no frame of a patient whom the adapter has not seen"
     assert f"texture: no threshold from held-out frames ({reason})" in shown
->>>>>>> cine
     assert values["held_out"] is None
     assert values["rates"]["phantom, training patients"]["any"] == {"not_estimable": "4 of 4 frames have no verdict"}
     table = rows(tmp_path)
