@@ -10,6 +10,7 @@ from browser import CHROMIUM, DRIVER, Browser, browser
 from conftest import SIZE
 from studios import served
 
+from tte_tee.anatomy.structures import STRUCTURES
 from tte_tee.data.store import EchoStore
 from tte_tee.studio.start import Studio
 
@@ -69,7 +70,7 @@ def test_a_stroke_becomes_a_frame_and_nothing_leaves_the_machine(url: str, studi
         frame(window, 0, other_than=first)
         frame(window, 1, other_than=second)
         after = canvas(window)
-        assert {tuple(colour) for colour in after[(after != before).any(-1)].tolist()} == {(70, 130, 220)}
+        assert {tuple(colour) for colour in after[(after != before).any(-1)].tolist()} == {STRUCTURES["LA"].colour}
         press(window, "Undo")
         window.wait(lambda: np.array_equal(canvas(window), before), "undo")
         press(window, "Redo")
@@ -103,7 +104,7 @@ def test_sliders_stores_and_files_change_the_mask(url: str, tmp_path: Path) -> N
         window.give_file("input[type=file][accept*='png']", picture)
         frame(window, other_than=shown)
         inside = canvas(window)[SIZE // 2, SIZE // 2]
-        assert tuple(inside) == (72, 180, 97)
+        assert tuple(inside) == STRUCTURES["RV"].colour
         assert not window.errors()
         assert not window.requests_elsewhere()
 
