@@ -8,13 +8,12 @@ Each budget is a run of its own, with a cosine of that length: so many steps as 
 
 import argparse
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from baselines import fit
-from sampling import GUIDED, mask_fidelity, prepare, synthesize
+from sampling import USUAL, Study, mask_fidelity, prepare, synthesize
 
 from tte_tee.synthesis.provenance import provenance
 
@@ -24,12 +23,11 @@ PILOT = 30
 Json = dict[str, Any]
 
 
-def adapt(arm: str, steps: int, work: Path) -> Path:
+def adapt(arm: str, steps: int, study: Study) -> Path:
     """An adapter of so many steps."""
-    few = work / "adaptation0.h5"
     length = (f"--trainer.max_steps={steps}", f"--trainer.val_check_interval={steps}", "--previews.every_n_steps=0")
-    data = ("--data=EchoDataModule", f"--data.store={few}")
-    return fit(arm, f"{arm}_{steps}", work, 0, *data, *length, product="adapter")
+    data = ("--data=EchoDataModule", f"--data.store={study.few}")
+    return fit(arm, f"{arm}_{steps}", study.work, 0, *data, *length, product="adapter")
 
 
 def seconds(adapter: Path) -> float:
@@ -42,12 +40,12 @@ def measure(work: Path) -> list[Json]:
     study = prepare(work)
     rows = []
     for arm in ARMS:
-        pace = seconds(adapt(arm, PILOT, work)) / PILOT
+        pace = seconds(adapt(arm, PILOT, study)) / PILOT
         for minutes in BUDGETS:
             steps = round(60 * minutes / pace)
-            adapter = adapt(arm, steps, work)
+            adapter = adapt(arm, steps, study)
             store = work / f"{arm}_{minutes}min.h5"
-            synthesize(store, adapter, study.masks, replace(GUIDED, precision="bf16"))
+            synthesize(store, adapter, study.masks, USUAL)
             found = np.mean(list(mask_fidelity(store, study).values()))
             rows.append({"arm": arm, "minutes": minutes, "steps": steps, "seconds": seconds(adapter),
                          "mask_fidelity": float(found)})  # fmt: skip

@@ -27,11 +27,13 @@ from tte_tee.synthesis.provenance import provenance
 
 REFERENCE = "ddim 100"
 GUIDED = Sampling("sde-dpm++", 12, 2.0, 0.6)
+USUAL = replace(GUIDED, precision="bf16")
+"""Of the grids."""
 SETTINGS = {
     REFERENCE: Sampling("ddim", 100, 2.0, 0.6),
     "sde-dpm++ 20": replace(GUIDED, steps=20),
     "sde-dpm++ 12": GUIDED,
-    "sde-dpm++ 12, bf16": replace(GUIDED, precision="bf16"),
+    "sde-dpm++ 12, bf16": USUAL,
     "sde-dpm++ 8": replace(GUIDED, steps=8),
     "sde-dpm++ 5": replace(GUIDED, steps=5, guided_below=0.8),
     "dpm++ 5": replace(GUIDED, sampler="dpm++", steps=5, guided_below=0.8),
@@ -51,7 +53,10 @@ class Study:
 
     Attributes:
         work: folder of stores and runs.
+        few: store of the patients that adapters learn from.
         adapter: folder.
+        control: folder of the one that has learnt nothing.
+        pool: store of the judge's patients and those of the masks.
         masks: store of patients whom neither adapter nor judge knows.
         real: store of yet other patients.
         judge: folder of a segmenter.
@@ -59,7 +64,10 @@ class Study:
     """
 
     work: Path
+    few: Path
     adapter: Path
+    control: Path
+    pool: Path
     masks: Path
     real: Path
     judge: Path
@@ -82,15 +90,15 @@ def prepare(work: Path) -> Study:
     adapter, control = (fit(arm, arm, work, 0, *data, product="adapter") for arm in ("lora_mlp", "maskr2_only"))
     unadapted = work / "unadapted.h5"
     synthesize(unadapted, control, masks, GUIDED)
-    return Study(work, adapter, masks, real, judge, unadapted)
+    return Study(work, few, adapter, control, pool, masks, real, judge, unadapted)
 
 
-def synthesize(out: Path, adapter: Path, masks: Path, sampling: Sampling) -> None:
+def synthesize(out: Path, adapter: Path, masks: Path, sampling: Sampling, *words: str) -> None:
     """Draws a store once."""
     if out.exists():
         return
-    words = (f"--{key.replace('_', '-')}={value}" for key, value in asdict(sampling).items())
-    tte_tee(["synthesize", "--adapter", str(adapter), "--masks", str(masks), *words,
+    how = (f"--{key.replace('_', '-')}={value}" for key, value in asdict(sampling).items())
+    tte_tee(["synthesize", "--adapter", str(adapter), "--masks", str(masks), *how, *words,
              "--processes", "1", "--out", str(out)])  # fmt: skip
 
 

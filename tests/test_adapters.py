@@ -230,7 +230,7 @@ def test_a_rank_above_a_layers_width_or_kernel_is_read_again(
 ) -> None:
     denoiser = lora(base, scope, rank=rank)
     loaded = load_adapter(stored(tmp_path / "adapter", base, "lora", denoiser))
-    assert torch.equal(loaded.denoiser(*inputs()), denoiser.eval()(*inputs()))
+    torch.testing.assert_close(loaded.denoiser(*inputs()), denoiser.eval()(*inputs()))
 
 
 @pytest.mark.parametrize("method", ["lora", "full", "scratch", "none"])
@@ -246,8 +246,10 @@ def test_a_stored_adapter_draws_the_same_frames(base: Base, tmp_path: Path, meth
     loaded = load_adapter(folder)
     assert torch.equal(loaded.maskr2.matrix, matrix)
     assert (loaded.target, loaded.record["method"], loaded.maskr2.learnable) == (TEE, method, True)
-    assert torch.equal(loaded.denoiser(*inputs()), denoiser.eval()(*inputs()))
-    assert torch.equal(sample_of(loaded.denoiser, loaded, loaded.maskr2), sample_of(denoiser, base, loaded.maskr2))
+    torch.testing.assert_close(loaded.denoiser(*inputs()), denoiser.eval()(*inputs()))
+    assert not isinstance(loaded.denoiser.unet, PeftModel)  # LoRA is merged: drawing is faster
+    drawn, meant = (sample_of(d, base, loaded.maskr2).int() for d in (loaded.denoiser, denoiser))
+    assert (drawn - meant).abs().max() <= (2 if method == "lora" else 0)
 
 
 @pytest.mark.parametrize("scope", SCOPES, ids="+".join)

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import yaml
 from conftest import Train, generated, make_base
+from safetensors.torch import load_file
 
 from tte_tee.anatomy import TEE
 from tte_tee.cli import main
 from tte_tee.data.curate.card import write_card
 from tte_tee.models.card import adapter_card, base_card, segmenter_card
-from tte_tee.models.folders import folder_hash, load_adapter, load_base
+from tte_tee.models.folders import LORA_WEIGHTS, folder_hash, load_adapter, load_base
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, save_segmenter
 from tte_tee.report.claim import claim_table
 
@@ -51,7 +52,7 @@ def test_an_adapter_has_a_card(lora_run: Path, record: dict[str, Any], tiny_base
     assert row(text, "hash of weights and rule") == f"`{load_adapter(folder).hash}`" == f"`{folder_hash(folder)}`"
     assert row(text, "scope") == "cross_attention, convolution"
     assert row(text, "rank, alpha") == "4, 4"
-    trained = sum(p.numel() for n, p in load_adapter(folder).denoiser.unet.named_parameters() if "lora_" in n)
+    trained = sum(weight.numel() for weight in load_file(folder / LORA_WEIGHTS).values())
     assert row(text, "trained parameters").startswith(f"{trained:,} (")
     assert [row(text, name) for name in TEE.structures] == ["LV", "LA", "LV_epi", "LV_epi"]
     assert row(text, "split train") == "4 patients, 8 frames" and row(text, "split val") == "2 patients, 4 frames"

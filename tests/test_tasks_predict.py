@@ -87,4 +87,4 @@ def test_predictions_are_drawn_with_the_averaged_weights(drawn: EchoStore, lora_
     batch = default_collate([dataset[int(index), 0] for index in indices])
     keys = [str(index) for index in indices]
     frames = draw_frames(adapter.denoiser, adapter.schedule, adapter.maskr2, batch, keys, Sampling(steps=4))
-    np.testing.assert_array_equal(frames, [frame[0] for frame in drawn])
+    np.testing.assert_allclose(frames.int(), [frame[0] for frame in drawn], atol=2)  # the adapter's LoRA is merged

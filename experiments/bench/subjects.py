@@ -17,7 +17,7 @@ from ratios import Options, synchronize
 from torch import Tensor
 
 from tte_tee.anatomy import CAMUS, PLANES, TEE, solve
-from tte_tee.models.adapters import add_lora
+from tte_tee.models.adapters import add_lora, merge_lora
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
 from tte_tee.models.diffusion import noise_schedule
 from tte_tee.models.folders import SHIPPED, load_base, save_base
@@ -40,7 +40,7 @@ class Drawer:
     def merged(self) -> "Drawer":
         """The same with its LoRA merged into the base's weights."""
         denoiser = copy.deepcopy(self.denoiser)
-        denoiser.unet = denoiser.unet.merge_and_unload()
+        denoiser.unet = merge_lora(denoiser.unet)
         return replace(self, denoiser=denoiser)
 
     def draw(self, frames: int, sampling: Sampling) -> Tensor:

@@ -112,6 +112,14 @@ def plain_unet(unet: nn.Module) -> UNet2DConditionModel:
     return cast(UNet2DConditionModel, unet.get_base_model() if isinstance(unet, PeftModel) else unet)
 
 
+def merge_lora(unet: nn.Module) -> UNet2DConditionModel:
+    """The plain U-Net with its LoRA, if it has any, in its weights: the same function, rounding aside, for less.
+
+    The network that is given is of no use afterwards.
+    """
+    return cast(UNet2DConditionModel, unet.merge_and_unload() if isinstance(unet, PeftModel) else unet)
+
+
 @dataclass
 class GroupRow:
     """What a run does to one group of layers.

@@ -13,16 +13,13 @@ An adapter is the folder that a run leaves, checked, with the same card.
 import shutil
 from dataclasses import asdict
 from pathlib import Path, PurePath
-from typing import Any, cast
-
-from diffusers import UNet2DConditionModel
-from peft import PeftModel
+from typing import Any
 
 from tte_tee.data.leakage import published
 from tte_tee.errors import UserError
 from tte_tee.files import file_hash, new_folder, read_json, write_json, write_whole
+from tte_tee.models.adapters import plain_unet
 from tte_tee.models.card import CARD, adapter_card, network_card
-from tte_tee.models.denoiser import Denoiser
 from tte_tee.models.folders import LORA_WEIGHTS, RULE, WEIGHTS, Adapter, Base, folder_hash, load_adapter, load_base
 
 
@@ -87,11 +84,11 @@ def export_adapter(adapter: Path, out: Path, base: str | None = None) -> None:
 def _write_network(
     out: Path, loaded: Base | Adapter, record: dict[str, Any], *, weights: Path | None, rule: Path | None = None
 ) -> None:
-    """Writes the folder; ``weights`` is the folder whose ``unet/`` is copied, None merges the LoRA and saves that."""
+    """Writes the folder; ``weights`` is the folder whose ``unet/`` is copied, None saves that of ``loaded``."""
     values = {"denoiser": asdict(loaded.denoiser.config), "provenance": published(record)}
     with new_folder(out) as temporary:
         if weights is None:
-            _merged(loaded.denoiser).save_pretrained(temporary / "unet")
+            plain_unet(loaded.denoiser.unet).save_pretrained(temporary / "unet")
         else:
             (temporary / "unet").mkdir()
             for file in ("unet/config.json", WEIGHTS):
@@ -105,8 +102,3 @@ def _write_network(
             shutil.copyfile(rule, temporary / RULE)
         told = read_json(temporary / RULE, "adapter") if rule else None
         write_whole(temporary / CARD, network_card(values, file_hash(temporary / WEIGHTS), told).encode())
-
-
-def _merged(denoiser: Denoiser) -> UNet2DConditionModel:
-    """The network with its LoRA in its weights; the denoiser is of no use afterwards."""
-    return cast(UNet2DConditionModel, cast(PeftModel, denoiser.unet).merge_and_unload())

@@ -30,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 from tte_tee.anatomy import LabelSpace, MaskMap
 from tte_tee.errors import UserError
 from tte_tee.files import file_hash, first_line, read_json, whole_folder, write_json, write_whole
-from tte_tee.models.adapters import plain_unet
+from tte_tee.models.adapters import merge_lora, plain_unet
 from tte_tee.models.card import CARD, adapter_card, base_card
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig, build_unet
 from tte_tee.models.maskr2 import MaskR2
@@ -59,7 +59,7 @@ class Base:
 
 @dataclass
 class Adapter:
-    """A loaded adapter: a denoiser ready to sample, MaskR², and where both came from."""
+    """A loaded adapter: a denoiser ready to sample, with its LoRA in its weights, MaskR², and where both came from."""
 
     denoiser: Denoiser
     schedule: DDPMScheduler
@@ -169,7 +169,7 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
             )
         denoiser = loaded.denoiser
         if record["method"] == "lora":
-            denoiser.unet = _load_lora(denoiser.unet, folder)
+            denoiser.unet = merge_lora(_load_lora(denoiser.unet, folder))
         elif record["method"] in ("full", "scratch"):
             denoiser.unet = _load_unet(folder)
         elif record["method"] != "none":
