@@ -1,10 +1,9 @@
 """What several parts measure: an adapter that draws, and a fit by the clock."""
 
-import copy
 import logging
 import time
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +36,6 @@ class Drawer:
     schedule: DDPMScheduler
     maskr2: MaskR2
 
-    def merged(self) -> "Drawer":
-        """The same with its LoRA merged into the base's weights."""
-        denoiser = copy.deepcopy(self.denoiser)
-        denoiser.unet = merge_lora(denoiser.unet)
-        return replace(self, denoiser=denoiser)
-
     def draw(self, frames: int, sampling: Sampling) -> Tensor:
         """Frames for random masks, as ``synthesize`` draws a batch."""
         matrix, side = self.maskr2.matrix, self.denoiser.config.image_size
@@ -57,15 +50,19 @@ class Drawer:
             return draw_frames(self.denoiser, self.schedule, self.maskr2, batch, keys, sampling)
 
 
-def drawer(options: Options, image_size: int | None = None) -> Drawer:
-    """LoRA of scope ``lora_mlp`` on the shipped base, or, of another size, on random weights."""
+def drawer(options: Options, image_size: int | None = None, *, merged: bool = True) -> Drawer:
+    """LoRA of scope ``lora_mlp`` on the shipped base, or, of another size, on random weights.
+
+    ``merged``: in the weights of the base, as adapters are read.
+    """
     config = shape(options, image_size)
     if config == DenoiserConfig():
         base = load_base(SHIPPED)
         denoiser, schedule = base.denoiser, base.schedule
     else:
         denoiser, schedule = Denoiser(config), noise_schedule()
-    denoiser.unet = add_lora(denoiser.unet, LORA_MLP, rank=RANK, alpha=RANK)
+    adapted = add_lora(denoiser.unet, LORA_MLP, rank=RANK, alpha=RANK)
+    denoiser.unet = merge_lora(adapted) if merged else adapted
     maskr2 = MaskR2(solve(CAMUS.structures, TEE.structures))
     return Drawer(denoiser.to(options.device).eval(), schedule, maskr2.to(options.device))
 

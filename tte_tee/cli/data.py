@@ -50,7 +50,8 @@ def _count(text: str) -> int:
 def _phantom(args: argparse.Namespace, command: str) -> None:
     from tte_tee.data.phantom import PhantomSpec, study_spec, write_phantom
 
-    given = {name: value for name, value in vars(args).items() if name not in ("command", "run", "out", "cohort")}
+    about = ("command", "run", "out", "cohort", "workers")
+    given = {name: value for name, value in vars(args).items() if name not in about}
     if "cohort" in args:
         if fixed := set(given) - {"size", "first"}:
             raise UserError(
@@ -61,7 +62,7 @@ def _phantom(args: argparse.Namespace, command: str) -> None:
         if missing := {"domain", "patients"} - set(given):
             raise UserError(f"give --{' and --'.join(sorted(missing))}, or a --cohort of the study")
         spec = PhantomSpec(**given)
-    write_phantom(spec, args.out, progress=True)
+    write_phantom(spec, args.out, workers=args.workers, progress=True)
 
 
 def _pack(args: argparse.Namespace, command: str) -> None:
@@ -72,6 +73,11 @@ def _pack(args: argparse.Namespace, command: str) -> None:
     for problem in summary.problems:
         print(f"left out: {problem}", file=sys.stderr)
     print(summary)
+
+
+def _add_workers(parser: argparse.ArgumentParser, work: str) -> None:
+    what = f"processes that {work} (default: one per CPU core); the store is the same with any number"
+    parser.add_argument("--workers", type=_count, metavar="N", help=what)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,12 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         "--skip-bad", action="store_true", help="leave bad files out and list them; else the first one ends the pack"
     )
     pack.add_argument("--dry-run", action="store_true", help="list and check the folder, read no pixels, write nothing")
-    pack.add_argument(
-        "--workers",
-        type=_count,
-        metavar="N",
-        help="processes that read (default: one per CPU core)",
-    )
+    _add_workers(pack, "read")
     phantom = subcommand(commands, "phantom", _phantom, "draw a store with known anatomy", _PHANTOM, _PHANTOM_EXAMPLE)
     # What is not given stays out of the namespace: PhantomSpec holds the defaults.
     option = partial(phantom.add_argument, default=argparse.SUPPRESS)
@@ -108,5 +109,6 @@ def _parser() -> argparse.ArgumentParser:
     option("--val", type=float, metavar="SHARE", help="share of the patients in split val (default: 0.15)")
     option("--test", type=float, metavar="SHARE", help="share of the patients in split test (default: 0.25)")
     phantom.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write, or to replace")
+    _add_workers(phantom, "draw")
     curate.add_commands(commands)
     return parser

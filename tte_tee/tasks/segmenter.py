@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.losses import DeepSupervisionLoss, DiceCELoss
 from torch import Tensor
 
 from tte_tee.anatomy import LabelSpace
@@ -89,6 +88,8 @@ class HeartSegmenter(Task):
                 f"{self.data.path}: of frames of {'x'.join(map(str, self.data.image_size))} the network leaves one "
                 "pixel, which has no variance to normalise by; use fewer channels"
             )
+        from monai.losses import DeepSupervisionLoss, DiceCELoss  # half a second that other tasks need not wait
+
         self.segmenter = Segmenter(self.shape, label_space.structures)
         self.start: LoadedSegmenter | None = None
         if self.pretrained is not None:

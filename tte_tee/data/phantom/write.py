@@ -1,17 +1,16 @@
 """A whole phantom store: patients, views and phases, split by patient."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.progress import track
-
 from tte_tee.anatomy import CAMUS
-from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_patient
+from tte_tee.data.phantom.frame import DOMAINS, Frame, acquire, derived_seed, draw_patient
 from tte_tee.data.phantom.version import stamp
 from tte_tee.data.store import HELD_OUT, FrameInfo, StoreWriter
+from tte_tee.data.workers import in_order
 from tte_tee.errors import UserError
 
 if TYPE_CHECKING:
@@ -110,24 +109,30 @@ def command_of(spec: "DataclassInstance", command: str, out: str) -> str:
     return " ".join([*words, f"--out {out}"])
 
 
-def write_phantom(spec: PhantomSpec, path: str | Path, *, progress: bool = False) -> None:
+def write_phantom(spec: PhantomSpec, path: str | Path, *, workers: int | None = 0, progress: bool = False) -> None:
     """Writes every patient's views at end-diastole and end-systole into one echo store.
+
+    Args:
+        spec: what to put into it.
+        path: store to write, or to replace.
+        workers: processes that draw, which change nothing of it; None takes one per CPU core, 0 this one alone.
+        progress: shows a bar.
 
     Raises:
         UserError: the folder cannot be written.
     """
     path = Path(path)
-    patients: Iterator[int] | range = range(spec.patients)
-    if progress:
-        patients = iter(track(patients, description=f"{spec.domain} phantom"))
     command, provenance = spec.command(path.name), json.dumps({"phantom": stamp()})
     with StoreWriter(path, DOMAINS[spec.domain], licence=LICENCE, command=command, provenance=provenance) as store:
-        for index in patients:
-            _append_patient(store, spec, index)
+        jobs = [(spec, index) for index in range(spec.patients)]
+        drawn = in_order(_views, jobs, workers=workers, description=f"{spec.domain} phantom", progress=progress)
+        for frame, info in chain.from_iterable(drawn):
+            store.append(frame.image, frame.mask, frame.sector, info)
 
 
-def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
-    number = spec.first + index
+def _views(spec: PhantomSpec, index: int) -> list[tuple[Frame, FrameInfo]]:
+    """Every frame of one patient."""
+    number, frames = spec.first + index, []
     patient = draw_patient(spec.domain, spec.seed, number)
     for angle in (0, *sorted(spec.angles), 90):
         view, study = plane_names(spec.domain, angle)
@@ -147,7 +152,8 @@ def _append_patient(store: StoreWriter, spec: PhantomSpec, index: int) -> None:
                 spacing=frame.spacing,
                 seed=frame.seed,
             )
-            store.append(frame.image, frame.mask, frame.sector, info)
+            frames.append((frame, info))
+    return frames
 
 
 def plane_names(domain: str, angle: int) -> tuple[str, str]:
