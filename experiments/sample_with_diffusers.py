@@ -26,7 +26,7 @@ unet = PeftModel.from_pretrained(unet, adapter).eval().requires_grad_(False)
 solver = {"algorithm_type": "sde-dpmsolver++", "solver_order": 2}
 scheduler = DPMSolverMultistepScheduler.from_pretrained(f"{base}/scheduler", **solver)
 ratio = (scheduler.alphas_cumprod / (1 - scheduler.alphas_cumprod)).log() / 2
-scheduler.set_timesteps(timesteps=[999, *(int((ratio + 4 - 8 * i / 20).abs().argmin()) for i in range(1, 20))])
+scheduler.set_timesteps(timesteps=[999, *(int((ratio + 4 - 8 * i / 12).abs().argmin()) for i in range(1, 12))])
 with h5py.File(masks) as file:
     mask, sector = (torch.from_numpy(file[name][int(index)]).long() for name in ("masks", "sector"))
     key, view = (file[f"frames/{name}"].asstr()[int(index)] for name in ("key", "view"))

@@ -154,7 +154,7 @@ def sample(
     generators: Sequence[torch.Generator],
     *,
     sampler: Sampler = "sde-dpm++",
-    steps: int = 20,
+    steps: int = 12,
     guidance: float = 1.0,
     guided_below: float = 1.0,
 ) -> Tensor:

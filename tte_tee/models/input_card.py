@@ -82,9 +82,9 @@ def _noise(shape: Mapping[str, Any]) -> str:
     return (
         "**Noise and steps**: `tte_tee synthesize --seed S` starts sample `n` (from 0) of the mask of key `K` at "
         f"`torch.randn(1, {side}, {side})` from a CPU generator seeded with `int.from_bytes(digest, 'little') >> 1`, "
-        "the BLAKE2b digest of 8 bytes of `sample/S/K#n`, and takes 20 steps of `DPMSolverMultistepScheduler` "
+        "the BLAKE2b digest of 8 bytes of `sample/S/K#n`, and takes 12 steps of `DPMSolverMultistepScheduler` "
         "(`algorithm_type='sde-dpmsolver++'`, `solver_order=2`) on `scheduler/`: time step 999, then those at which "
-        "`log(a / (1 - a)) / 2` of `a = alphas_cumprod` is nearest to `-4 + 8 * i / 20`, `i` from 1 to 19; its "
+        "`log(a / (1 - a)) / 2` of `a = alphas_cumprod` is nearest to `-4 + 8 * i / 12`, `i` from 1 to 11; its "
         "`step` takes the noise from the same generator. Frames are in [-1, 1], clipped; grey is "
         "`(frame + 1) * 127.5` within the sector and 0 outside, rounded."
     )

@@ -37,7 +37,7 @@ class Sampling:
     """
 
     sampler: Sampler = "sde-dpm++"
-    steps: int = 20
+    steps: int = 12
     guidance: float = 1.0
     guided_below: float = 0.8
     seed: int = 0
