@@ -1,8 +1,10 @@
 """What a frame of the phantom costs (heart, probe, ultrasound, mask, and its place in a store) against one that the
-network draws in twelve steps, batches of 16, or of 2 at 224 pixels, where a network of random weights draws it; and by
-all cores, as `data phantom` works, against one process, the start of the processes included.
+network draws in twelve steps, batches of 16, or of 2 at 224 pixels, where a network of random weights draws it; then
+`data phantom` as a command, its start included, by all cores against one process.
 """
 
+import subprocess
+import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -17,24 +19,34 @@ FRAMES_OF_A_PATIENT = 4
 
 def measure(options: Options) -> list[Row]:
     """Two rows per size."""
-    sizes = options.pick(((64, 16, 100), (224, 2, 40)), ((16, 2, 4), (32, 2, 4)))
-    return [row for size in sizes for row in of_size(options, *size)]
-
-
-def of_size(options: Options, side: int, batch: int, hearts: int) -> list[Row]:
-    """Phantom over network, and all cores over one."""
-    made = drawer(options, side)
+    sizes = options.pick(((64, 16, 200), (224, 2, 60)), ((16, 2, 4), (32, 2, 4)))
     with tempfile.TemporaryDirectory() as name:
-        spec, path = PhantomSpec("tee", hearts, size=side), Path(name) / "phantom.h5"
-        frames = hearts * FRAMES_OF_A_PATIENT
-        phantom, drawn = (f"{what}, {side}x{side}" for what in ("phantom", "network"))
-        rivals = {
-            phantom: seconds(lambda: write_phantom(spec, path), per=frames),
-            f"{phantom}, by all cores": seconds(lambda: write_phantom(spec, path, workers=None), per=frames),
-            drawn: seconds(lambda: made.draw(batch, USUAL), options.device, batch),
-        }
-        taken = interleaved(rivals, options.few)
-    return [rated(row(taken, *pair, "s a frame")) for pair in ((phantom, drawn), (f"{phantom}, by all cores", phantom))]
+        path = Path(name) / "phantom.h5"
+        return [rated(of_size(options, *size, path)) for size in sizes for of_size in (over_network, by_all_cores)]
+
+
+def over_network(options: Options, side: int, batch: int, hearts: int, path: Path) -> Row:
+    """A frame of either; a twentieth of the hearts will do."""
+    made, spec = drawer(options, side), PhantomSpec("tee", max(1, hearts // 20), size=side)
+    phantom, drawn = f"phantom, {side}x{side}", f"network, {side}x{side}"
+    rivals = {
+        phantom: seconds(lambda: write_phantom(spec, path), per=spec.patients * FRAMES_OF_A_PATIENT),
+        drawn: seconds(lambda: made.draw(batch, USUAL), options.device, batch),
+    }
+    return row(interleaved(rivals, options.few), phantom, drawn, "s a frame")
+
+
+def by_all_cores(options: Options, side: int, batch: int, hearts: int, path: Path) -> Row:
+    """The command with as many processes as there are cores, and with none but its own."""
+    words = f"-m tte_tee data phantom --domain tee --patients {hearts} --size {side} --out {path}".split()
+
+    def write(*more: str) -> None:
+        subprocess.run([sys.executable, *words, *more], check=True, capture_output=True)
+
+    all_cores, one = (f"data phantom, {side}x{side}, {who}" for who in ("all cores", "one process"))
+    frames = hearts * FRAMES_OF_A_PATIENT
+    rivals = {all_cores: seconds(write, per=frames), one: seconds(lambda: write("--workers", "0"), per=frames)}
+    return row(interleaved(rivals, options.pick(3, 2)), all_cores, one, "s a frame")
 
 
 def rated(measured: Row) -> Row:
