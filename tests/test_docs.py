@@ -49,6 +49,8 @@ class Parsed(Exception):  # noqa: N818
 
 def wrong(words: list[str]) -> str:
     """What the package's own parser says against a command; empty if it is right. Nothing is run."""
+    if words == ["--help"]:
+        return ""  # the package's own, which no parser answers
     training = words[0] in cli.TRAINING
     try:
         cli._run(words[0], [*words[1:], "--print_config"] if training else words[1:])
