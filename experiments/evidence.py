@@ -12,6 +12,7 @@ Who draws, for which masks and who judges is that of ``sampling.py``; no test pa
 
 import argparse
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ STEPS, MOST = 300, 1200
 RATES = (1 / 3, 1.0, 3.0)
 """Times the learning rate of the arm's config."""
 GAIN = 0.005
+CONVERGED = "converged"
 Json = dict[str, Any]
 
 
@@ -81,6 +83,7 @@ def adapt(arm: str, steps: int, rate: float, study: Study) -> Run:
 def operations(arm: str, study: Study) -> int:
     """Floating-point operations of one step."""
     data = ("--data=EchoDataModule", f"--data.store={study.few}", "--previews.every_n_steps=0")
+    shutil.rmtree(study.work / "runs" / f"{arm}_one", ignore_errors=True)  # a run that is there is not run again
     with FlopCounterMode(display=False) as counter:
         fit(arm, f"{arm}_one", study.work, 0, *data, "--trainer.max_steps=1", "--trainer.limit_val_batches=0",
             product="adapter")  # fmt: skip
@@ -147,6 +150,7 @@ def row(compute: str, run: Run, cost: int, extractors: list[str], study: Study) 
     return {
         "arm": run.arm,
         "compute": compute,
+        "stopped_at_most": compute == CONVERGED and 2 * run.steps > MOST,
         "trained": record["parameters"],
         "steps": run.steps,
         "learning_rate": run.rate,
@@ -166,7 +170,7 @@ def measure(work: Path, extractors: list[str]) -> Json:
         runs = trials(arm, round(STEPS * cost[REFERENCE] / cost[arm]), study)
         tried[arm] = [{"learning_rate": run.rate, "steps": run.steps, "val_loss": run.loss} for run in runs]
         rows.append(row("equal", runs[0], cost[arm], extractors, study))
-        rows.append(row("converged", converged(runs[0], study), cost[arm], extractors, study))
+        rows.append(row(CONVERGED, converged(runs[0], study), cost[arm], extractors, study))
     control = {"arm": CONTROL, "compute": "none", **audit(study.control, extractors, study)}
     return {"trials": tried, "rows": [control, *rows]}
 
@@ -188,6 +192,7 @@ def percent(values: Json, key: str) -> str:
 def cells(one: Json, measures: list[str]) -> list[str]:
     """A row of the table."""
     fidelity, how = one["fidelity"]["rows"], ["0", "-", "-", "-"]
+    unfinished = " (might go on)" if one.get("stopped_at_most") else ""
     if one["arm"] != CONTROL:
         numbers = (f"{one['steps']:,}", f"{one['learning_rate']:.2g}", f"{one['val_loss']:.4f}")
         how = [f"{one['trained']['trained']:,}", *numbers]
@@ -196,7 +201,7 @@ def cells(one: Json, measures: list[str]) -> list[str]:
     copied = next(iter(one["copies"]["rates"].values()))["any"]
     return [
         one["arm"],
-        one["compute"],
+        one["compute"] + unfinished,
         *how,
         percent(one["obedience"], "mean"),
         *(f"{100 * scores['dice']:.0f}" for scores in structures),

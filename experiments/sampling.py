@@ -3,10 +3,11 @@
     python experiments/sampling.py --work W --out results/sampling
 
 One adapter, ``lora_mlp`` of the adaptation cohort's first 20 patients, draws for the masks of 24 pool patients; a
-segmenter of the other pool patients judges, and KID, in its features, is against the adaptation cohort's other 80.
-KID's ceiling are frames of the unadapted base. A cheap sampler is equivalent where mask fidelity, a mean over
-structures, is less than 1 point below the reference's and KID less than 10 % of ceiling minus floor above it, each at
-the worse end of its one-sided 95 % interval over patients. What is not guided is set against 100 steps not guided.
+segmenter of the other pool patients judges, and KID, in its features, is against as many frames, drawn at random, of
+the adaptation cohort's other 80. KID's ceiling are frames of the unadapted base. A cheap sampler is equivalent where
+mask fidelity, a mean over structures, is less than 1 point below the reference's and KID less than 10 % of ceiling
+minus floor above it, each at the worse end of its one-sided 95 % interval over patients. What is not guided is set
+against 100 steps not guided.
 """
 
 import argparse

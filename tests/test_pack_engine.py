@@ -87,6 +87,18 @@ def test_a_job_that_fails_ends_the_others_at_once() -> None:
     assert time.monotonic() - started < 30
 
 
+def test_results_do_not_pile_up_while_the_first_is_not_taken(tmp_path: Path) -> None:
+    from tte_tee.data.workers import in_order
+
+    jobs = [(tmp_path / str(number),) for number in range(90)]
+    results = in_order(Path.touch, jobs, workers=2, description="", progress=False)
+    next(results)
+    time.sleep(0.5)
+    assert len(list(tmp_path.iterdir())) <= 16
+    assert sum(1 for _ in results) == 89
+    assert len(list(tmp_path.iterdir())) == 90
+
+
 def test_every_process_has_a_rank_of_its_own() -> None:
     from tte_tee.data import workers
 

@@ -42,9 +42,9 @@ def main(argv: list[str]) -> None:
 
 def _count(text: str) -> int:
     """A whole number of 0 or more."""
-    if (count := int(text)) < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return count
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 0 or more")
+    return int(text)
 
 
 def _phantom(args: argparse.Namespace, command: str) -> None:

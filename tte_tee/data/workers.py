@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from multiprocessing.queues import SimpleQueue
 from typing import Any, TypeVar
 
@@ -18,6 +20,7 @@ from tte_tee.errors import UserError
 
 T = TypeVar("T")
 _FEW = 4  # jobs that are done sooner than a process starts
+_AHEAD = 8  # jobs per process that are begun before the first of them is taken
 _rank = 0
 
 
@@ -77,14 +80,21 @@ def _elsewhere(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], wo
     strangers = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(ranks,))
     try:
-        futures = [pool.submit(function, *job) for job in jobs]
-        finished = as_completed(futures)
-        for future in futures:
-            while not future.done():
-                next(finished).result()  # raises what failed first, before its turn comes
-            yield future.result()
+        rest, under_way = iter(jobs), deque[Future[Any]]()
+        while True:
+            # So many and no more, since results wait in memory until their turn comes.
+            under_way.extend(pool.submit(function, *job) for job in islice(rest, _AHEAD * count - len(under_way)))
+            if not under_way:
+                return
+            while not under_way[0].done():
+                for future in wait([f for f in under_way if not f.done()], return_when=FIRST_COMPLETED).done:
+                    future.result()  # raises what failed first, before its turn comes
+            yield under_way.popleft().result()
     except BrokenProcessPool as error:
-        raise UserError("a worker process died, perhaps for want of memory; try again with fewer processes") from error
+        raise UserError(
+            "a worker process died: perhaps for want of memory, which fewer processes would mend; or a script lacks "
+            "its 'if __name__ == \"__main__\":', and workers run it again"
+        ) from error
     except BaseException:
         for child in set(multiprocessing.active_children()) - strangers:
             child.terminate()
