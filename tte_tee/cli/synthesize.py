@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
         default="sde-dpm++",
         help="solver (default sde-dpm++: DPM-Solver++ 2M with noise in every step; dpm++ is the same without)",
     )
-    parser.add_argument("--steps", type=positive, default=12, help="of the solver; a guided one takes two evaluations (default 12)")
+    parser.add_argument(
+        "--steps", type=positive, default=12, help="of the solver; a guided one takes two evaluations (default 12)"
+    )
     parser.add_argument(
         "--guidance", type=float, default=1.0, help="classifier-free guidance on the mask; 1 leaves it out (default 1)"
     )
