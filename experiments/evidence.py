@@ -1,7 +1,8 @@
 """What the frames of every arm are worth before anything is trained on them: do they obey, are they real, are they new.
 
-    python experiments/evidence.py --work W --out results/evidence [--extractor mobilenet_v2=FILE.pth ...]
+    python experiments/evidence.py --work W --out results/evidence [--arms A ...] [--extractor mobilenet_v2=FILE ...]
 
+Every arm leaves its ``ARM.json``, which is not made again, and the table is of all that are there.
 All arms adapt to the same 20 patients, twice. At **equal compute**, the floating-point operations of :data:`STEPS`
 steps of ``lora_mlp``, with three learning rates, of which the lowest loss on validation patients decides. And
 **converged**: from there twice as many steps, and again, as long as that loss falls by :data:`GAIN` of itself; where
@@ -25,6 +26,7 @@ from sampling import USUAL, Study, prepare, synthesize
 from torch.utils.flop_counter import FlopCounterMode
 
 from tte_tee.cli import main as tte_tee
+from tte_tee.files import write_json
 from tte_tee.synthesis.provenance import provenance
 
 REFERENCE, CONTROL = "lora_mlp", "maskr2_only"
@@ -161,18 +163,19 @@ def row(compute: str, run: Run, cost: int, extractors: list[str], study: Study) 
     }
 
 
-def measure(work: Path, extractors: list[str]) -> Json:
-    """Adapts and audits every arm; the control, which trains nothing, once."""
-    study = prepare(work)
-    cost = {arm: operations(arm, study) for arm in ARMS}
-    rows, tried = [], {}
-    for arm in ARMS:
-        runs = trials(arm, round(STEPS * cost[REFERENCE] / cost[arm]), study)
-        tried[arm] = [{"learning_rate": run.rate, "steps": run.steps, "val_loss": run.loss} for run in runs]
-        rows.append(row("equal", runs[0], cost[arm], extractors, study))
-        rows.append(row(CONVERGED, converged(runs[0], study), cost[arm], extractors, study))
-    control = {"arm": CONTROL, "compute": "none", **audit(study.control, extractors, study)}
-    return {"trials": tried, "rows": [control, *rows]}
+def measure(arm: str, extractors: list[str], study: Study) -> Json:
+    """Adapts and audits an arm; the control trains nothing."""
+    if arm == CONTROL:
+        return {
+            **provenance(),
+            "rows": [{"arm": CONTROL, "compute": "none", **audit(study.control, extractors, study)}],
+        }
+    cost = operations(arm, study)
+    runs = trials(arm, round(STEPS * operations(REFERENCE, study) / cost), study)
+    tried = [{"learning_rate": run.rate, "steps": run.steps, "val_loss": run.loss} for run in runs]
+    chosen = {"equal": runs[0], CONVERGED: converged(runs[0], study)}
+    rows = [row(compute, run, cost, extractors, study) for compute, run in chosen.items()]
+    return {**provenance(), "trials": tried, "rows": rows}
 
 
 def shown(values: Json, digits: int = 3) -> str:
@@ -215,9 +218,9 @@ def name_of(line: Json) -> str:
     return f"{line['group'].split()[0]}: {line['measure']} {line.get('structure', '')}".strip()
 
 
-def table(record: Json) -> str:
+def table(rows: list[Json]) -> str:
     """Every run in Markdown; of fidelity KID and recall, with floor and ceiling below."""
-    first = record["rows"][0]
+    first = rows[0]
     lines = {name_of(line): line for line in first["fidelity"]["rows"]}
     measures = [name for name in lines if name.endswith((": KID", ": recall"))]
     real = first["mask_fidelity"]["real"]["summary"]["structures"]
@@ -233,7 +236,7 @@ def table(record: Json) -> str:
         *measures,
         "copies",
     ]
-    body = [cells(one, measures) for one in record["rows"]]
+    body = [cells(one, measures) for one in rows]
     blank = [""] * 5
     body.append(["real (floor)", *blank, "", *(f"{100 * scores['dice']:.0f}" for scores in real.values()),
                  *(shown(lines[name]["floor"]) for name in measures), ""])  # fmt: skip
@@ -247,12 +250,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="folder for stores and runs, as of sampling.py")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--arms", nargs="+", default=[CONTROL, *ARMS], choices=[CONTROL, *ARMS], metavar="ARM")
     parser.add_argument("--extractor", nargs="+", default=[], help="beside the judge's features: KIND=FILE")
     options = parser.parse_args()
-    record = measure(options.work, options.extractor)
+    study = prepare(options.work)
     options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "evidence.json").write_text(json.dumps({**provenance(), **record}, indent=1) + "\n")
-    print(table(record))
+    results = {arm: options.out / f"{arm}.json" for arm in (CONTROL, *ARMS)}
+    for arm in options.arms:
+        if not results[arm].exists():
+            write_json(results[arm], measure(arm, options.extractor, study))
+    records = [json.loads(result.read_text()) for result in results.values() if result.exists()]
+    print(table([line for record in records for line in record["rows"]]))
 
 
 if __name__ == "__main__":

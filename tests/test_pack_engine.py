@@ -63,51 +63,6 @@ def test_a_bad_file_in_a_worker_is_one_line(many: Path, monkeypatch: pytest.Monk
     assert not left(many)
 
 
-def test_a_worker_that_dies_is_one_line(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tte_tee.data.workers import in_order
-
-    with pytest.raises(UserError, match="worker process died"):
-        list(in_order(os._exit, [(1,)] * 8, workers=2, description="", progress=False))
-
-
-def test_a_job_that_fails_ends_the_others_at_once() -> None:
-    from tte_tee.data.workers import in_order
-
-    started = time.monotonic()
-    with pytest.raises(ValueError, match="bad"):
-        list(
-            in_order(
-                exec,
-                [("__import__('time').sleep(60)",), *[("raise ValueError('bad')",)] * 3],
-                workers=2,
-                description="",
-                progress=False,
-            )
-        )
-    assert time.monotonic() - started < 30
-
-
-def test_results_do_not_pile_up_while_the_first_is_not_taken(tmp_path: Path) -> None:
-    from tte_tee.data.workers import in_order
-
-    jobs = [(tmp_path / str(number),) for number in range(90)]
-    results = in_order(Path.touch, jobs, workers=2, description="", progress=False)
-    next(results)
-    time.sleep(0.5)
-    assert len(list(tmp_path.iterdir())) <= 16
-    assert sum(1 for _ in results) == 89
-    assert len(list(tmp_path.iterdir())) == 90
-
-
-def test_every_process_has_a_rank_of_its_own() -> None:
-    from tte_tee.data import workers
-
-    asked = "(__import__('time').sleep(0.5), __import__('tte_tee.data.workers').data.workers.rank())[1]"
-    ranks = list(workers.in_order(eval, [(asked,)] * 8, workers=2, description="", progress=False))
-    assert set(ranks) == {0, 1}
-    assert workers.rank() == 0
-
-
 def test_bad_files_are_left_out_and_listed(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "train/p1_2CH_ED.png").write_bytes(b"no picture")
     (root / "train/p2_4CH_ED_gt.png").unlink()
