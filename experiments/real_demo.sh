@@ -11,14 +11,16 @@
 # lengths take another WORK_FOLDER.
 #
 # The base takes 3,000 steps, half of the shipped one's: that is half an hour of two cores, and the loss of the shipped
-# one's other half was .002 of .078. $BASE_STEPS, $ADAPT_STEPS and $SEG_STEPS change the lengths, for a trial.
+# one's other half was .002 of .078. $BASE_STEPS, $ADAPT_STEPS and $SEG_STEPS change the lengths, for a trial. PRECISION=32
+# is for CPUs that do not know bfloat16, which would emulate it.
 set -euo pipefail
 camus=$1 cine=$2 work=$3 weights=${4:-}
-base_steps=${BASE_STEPS:-3000} adapt_steps=${ADAPT_STEPS:-300} seg_steps=${SEG_STEPS:-400}
+precision=${PRECISION:-bf16} base_steps=${BASE_STEPS:-3000} adapt_steps=${ADAPT_STEPS:-300} seg_steps=${SEG_STEPS:-400}
 results=${RESULTS:-experiments/results/real_demo}
 arms=(maskr2_only lora_ca_only lora_linear_only lora_attention lora_mlp lora_conv lora_full full_finetune scratch)
 mixed=(lora_mlp lora_full full_finetune)
 seeds=(0 1 2)
+declare -A trained_in=([bf16]=bf16-mixed [32]=32-true)
 two=(--trainer.devices 2 --trainer.strategy ddp --data.batch_size 8) # processes of one thread: faster than threads
 
 tte_tee() { python -m tte_tee "$@"; }
@@ -27,7 +29,7 @@ judge() { [ -f "$work/$1" ] || tte_tee evaluate "${@:2}" --out "$work/$(dirname 
 train() { # NAME WHAT_IT_LEAVES CONFIG OPTION...
   [ -d "$work/runs/$1/version_0/$2" ] || tte_tee fit --config "lightning_configs/$3.yaml" --resume auto \
     --trainer.logger.init_args.save_dir "$work/runs" --trainer.logger.init_args.name "$1" \
-    --trainer.logger.init_args.version 0 --trainer.accelerator cpu --trainer.precision bf16-mixed "${@:4}"
+    --trainer.logger.init_args.version 0 --trainer.accelerator cpu --trainer.precision "${trained_in[$precision]}" "${@:4}"
 }
 
 mkdir -p "$work"
@@ -58,7 +60,7 @@ for arm in "${arms[@]}"; do
     of=(--masks "$work/tee_later64.h5")
     [ $masks = later ] || of=(--masks "$work/tee_parts64.h5" --split train)
     make_store "$work/${arm}_$masks.h5" synthesize --adapter "$work/runs/real_$arm/version_0/adapter" "${of[@]}" \
-      --guidance 2 --guided-below 0.6 --steps 12 --precision bf16 --samples-per-mask 4
+      --guidance 2 --guided-below 0.6 --steps 12 --precision "$precision" --samples-per-mask 4
     judge "copies_${arm}_$masks/copies.json" copies --synthetic "$work/${arm}_$masks.h5" \
       --trained-on "$work/tee_adapt64.h5" # nobody else is held out, so that no share is estimable
   done
