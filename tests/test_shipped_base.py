@@ -78,9 +78,8 @@ def test_the_plane_changes_the_frame(frames: np.ndarray, base: Base, batch: dict
     assert np.abs(other - frames).mean() > 1
 
 
-def test_half_precision_draws_nearly_the_same_frames(
-    base: Base, frames: np.ndarray, batch: dict[str, torch.Tensor]
-) -> None:
-    half = drawn(base, batch, Sampling(steps=8, precision="bf16"))
-    difference = np.abs(half - frames)[batch["sector"][:, 0].numpy() == 1]
+def test_half_precision_draws_nearly_the_same_frames(base: Base, batch: dict[str, torch.Tensor]) -> None:
+    two = {name: values[:2] for name, values in batch.items()}  # CPUs without bfloat16 take twenty times as long
+    whole, half = (drawn(base, two, Sampling(steps=4, precision=precision)) for precision in ("32", "bf16"))
+    difference = np.abs(half - whole)[two["sector"][:, 0].numpy() == 1]
     assert 0 < difference.mean() < 5
