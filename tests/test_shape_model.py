@@ -204,6 +204,10 @@ def damage(folder: Path, how: str) -> None:
         del values["views"]["ME4C"]["rules"]["always"]
     elif how == "shape":
         tensors["ME4C.modes"] = tensors["ME4C.modes"][:, :-1].copy()
+    elif how == "structure":
+        values["label_space"]["structures"] = ["spleen"]
+    elif how == "past":
+        values["provenance"] = []
     elif how == "foreign":
         tensors["A4C.mean"] = tensors["ME4C.mean"]
     record.write_text(json.dumps(values))
@@ -214,7 +218,9 @@ DAMAGE = {
     "schema": "schema 7",
     "half": "not a readable shape model",
     "gone": "No such file",
-    "text": "not a readable",
+    "text": "no shape model folder",
+    "structure": "unknown structure spleen",
+    "past": "provenance is no mapping",
     "NaN": "mean holds NaN",
     "changed": "not what its hash says",
     "key": "always",

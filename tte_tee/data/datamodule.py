@@ -29,11 +29,13 @@ from torch.utils.data.distributed import DistributedSampler
 from tte_tee.anatomy import PLANES, VIEWS, LabelSpace
 from tte_tee.data.augment import Augmentation
 from tte_tee.data.mixing import FrameStream
-from tte_tee.data.phantom import PhantomSpec, write_phantom
+from tte_tee.data.phantom import PHANTOM_VERSION, PhantomSpec, write_phantom
+from tte_tee.data.phantom.version import is_of_this_version
 from tte_tee.data.store import SPLITS, EchoStore
 from tte_tee.errors import UserError
 
 Batch = dict[str, Tensor]
+_OUT = " --out "  # of a command line; what follows is a name
 
 
 class FrameDataset(Dataset[Batch]):
@@ -284,11 +286,19 @@ class PhantomDataModule(EchoDataModule):
         Raises:
             UserError: the file is there, but holds something else than this phantom.
         """
-        command = self.spec.command(self.path.name)
-        if not self.path.exists():
+        if self.path.exists():
+            self._check_phantom(EchoStore(self.path))
+        else:
             write_phantom(self.spec, self.path, progress=True)
-        elif EchoStore(self.path).command != command:
+
+    def _check_phantom(self, store: EchoStore) -> None:
+        """Refuses another phantom, or one of another version; under which name it was made says nothing."""
+        advice = "remove the file or name another with --data.store"
+        wanted = self.spec.command(self.path.name)
+        if store.command.partition(_OUT)[0] != wanted.partition(_OUT)[0]:
+            raise UserError(f"{self.path}: was made by '{store.command}', the config asks for '{wanted}'; {advice}")
+        if not is_of_this_version(store.provenance):
             raise UserError(
-                f"{self.path}: was made by '{EchoStore(self.path).command}', the config asks for '{command}'; "
-                "remove the file or name another with --data.store"
+                f"{self.path}: was drawn by another version of the phantom than {PHANTOM_VERSION}, which the config "
+                f"asks for; {advice}"
             )

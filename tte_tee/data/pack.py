@@ -16,7 +16,7 @@ import pandas as pd
 from tte_tee import __version__
 from tte_tee.data.geometry import resize_image, resize_labels, resized_spacing
 from tte_tee.data.importers.contract import Clip, Listing, Place, Problems, RawFrame
-from tte_tee.data.importers.files import read_gray, within
+from tte_tee.data.importers.files import check_declared, read_gray, within
 from tte_tee.data.parts import Part, Parts, fingerprint, read_part, write_part
 from tte_tee.data.recipe import FROM_FILES, Recipe, is_spacing, load_recipe
 from tte_tee.data.sector import SectorEstimate, SectorShape, estimate_sector
@@ -250,6 +250,7 @@ def _sector(plan: Recipe, root: Path, peak: np.ndarray, place: Place | None) -> 
 
 def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: SectorEstimate) -> _Row:
     shape = frame.image.shape
+    check_declared(root / frame.file, (max(shape),) * 2, 1)  # of the square that it is padded to
     if not sector.mask.any():
         given = f"the sector of {plan.path} is not in it" if plan.sector else "is black, so no sector is found"
         raise UserError(f"{root / frame.file}: {given}; move it away, or set 'sector'")

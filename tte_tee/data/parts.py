@@ -19,7 +19,7 @@ import numpy as np
 
 from tte_tee.data.importers.contract import Clip
 from tte_tee.data.store import FrameInfo
-from tte_tee.errors import UserError
+from tte_tee.errors import MachineError, UserError
 
 _LENGTH = 16  # hexadecimal digits of a fingerprint
 
@@ -78,7 +78,8 @@ class Parts:
     Args:
         out: the store.
         fingerprint: of all that decides the parts, 16 hexadecimal digits.
-        dropped_by: errors after which the parts are worth nothing, so that the folder goes too.
+        dropped_by: errors after which the parts are worth nothing, so that the folder goes too; not if the machine
+            is at fault.
         shared: others may write parts with the same fingerprint meanwhile, and the folder stays.
 
     Raises:
@@ -112,7 +113,8 @@ class Parts:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._shared:
-            self._clear(whole=kind is None or issubclass(kind, self._dropped_by))
+            spoilt = kind is not None and issubclass(kind, self._dropped_by) and not issubclass(kind, MachineError)
+            self._clear(whole=kind is None or spoilt)
         self._lock.close()
 
     def _clear(self, *, whole: bool) -> None:
@@ -163,7 +165,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Writes a part's arrays, by name, atomically.
 
     Raises:
-        UserError: the disk is full, or the folder went away.
+        MachineError: the disk is full, or the folder went away.
     """
     temporary = path.with_name(f"{path.stem}.tmp-{uuid.uuid4().hex[:8]}")
     try:
@@ -172,7 +174,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path.parent}: cannot write there ({error.strerror or error})") from error
+        raise MachineError(f"{path.parent}: cannot write there ({error.strerror or error})") from error
 
 
 def write_part(path: Path, part: Part) -> None:

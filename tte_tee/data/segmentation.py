@@ -27,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.alike import refuse_other_kind, refuse_other_origin
 from tte_tee.data.augment import Augmentation
+from tte_tee.data.curate.choose import seeded_order
 from tte_tee.data.datamodule import Batch, check_loading, frame_tensors, in_order, usable_frames, whole_run
 from tte_tee.data.leakage import refuse_telling
 from tte_tee.data.mixing import REAL, SYNTHETIC, MixedStream, check_ratio
@@ -100,8 +101,10 @@ class SegmentationDataModule(L.LightningDataModule):
         eval_batch_size: int = 32,
     ) -> None:
         super().__init__()
-        check_loading(batch_size, eval_batch_size, num_workers, min(seed, patient_seed))
+        check_loading(batch_size, eval_batch_size, num_workers, seed)
         check_ratio(ratio)
+        if patient_seed < 0:
+            raise UserError(f"data.patient_seed {patient_seed}: is 0 or more")
         if synthetic is None and ratio > 0:
             raise UserError(f"data.ratio {ratio} asks for synthetic frames; name their store by data.synthetic")
         if synthetic is not None and ratio == 0:
@@ -239,14 +242,14 @@ class SegmentationDataModule(L.LightningDataModule):
 
 
 def choose_patients(patients: Collection[str], count: int, seed: int) -> list[str]:
-    """The first ``count`` of a permutation that depends on the patients and the seed alone; sorted.
+    """The first ``count`` in the seeded order, by which ``data subset --patients`` chooses too; sorted.
 
     Raises:
         UserError: there are not so many patients, or fewer than 1 is asked for.
     """
     if not 1 <= count <= len(patients):
         raise UserError(f"data.patients {count}: the real store has {len(patients)} patients to train on")
-    return sorted(np.random.default_rng(seed).permutation(sorted(patients))[:count].tolist())
+    return sorted(seeded_order(patients, seed)[:count])
 
 
 def _real_frames(store: EchoStore, split: str) -> np.ndarray:

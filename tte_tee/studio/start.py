@@ -7,7 +7,7 @@ from pathlib import Path
 from tte_tee.anatomy import TEE, LabelSpace, solve
 from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_in
 from tte_tee.data.phantom import HeartMasks, study_spec, write_heart_masks, write_phantom
-from tte_tee.data.phantom.version import stamp
+from tte_tee.data.phantom.version import is_of_this_version
 from tte_tee.data.shape_model import ShapeModel, fit_shape_model, load_shape_model, save_shape_model
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
@@ -171,7 +171,7 @@ def _masks_to_begin_from(space: LabelSpace, size: tuple[int, int], work: Path) -
 
 
 def _is_of_this_phantom(path: Path) -> bool:
-    return path.exists() and (EchoStore(path).provenance.get("phantom") or {}).items() >= stamp().items()
+    return path.exists() and is_of_this_version(EchoStore(path).provenance)
 
 
 def _phantom_shapes(stores: Mapping[str, EchoStore], size: tuple[int, int], work: Path) -> ShapeModel:

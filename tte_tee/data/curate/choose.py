@@ -1,6 +1,7 @@
 """Which frames and patients to take: seeded, spread evenly, and nested."""
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -19,12 +20,12 @@ def draw(purpose: str, name: str, seed: int) -> tuple[float, str]:
     return unit_hash(f"{purpose} {name}", seed), name
 
 
-def seeded_order(names: pd.Series, seed: int) -> list[str]:
+def seeded_order(names: Iterable[str], seed: int) -> list[str]:
     """The different ``names`` in an order that depends on each name and the seed alone.
 
     The first five are the first five of the first ten, and stay in order when others come or go.
     """
-    return sorted(names.unique(), key=lambda name: draw("choose", name, seed))
+    return sorted(set(names), key=lambda name: draw("choose", name, seed))
 
 
 def spread(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:

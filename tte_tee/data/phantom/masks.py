@@ -7,12 +7,10 @@ population. Nothing is imaged: no ultrasound is rendered.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
 from tte_tee.anatomy import TEE
 from tte_tee.data.phantom.frame import PATIENTS, derived_seed, draw_heart, trace
@@ -20,6 +18,7 @@ from tte_tee.data.phantom.probe import transoesophageal
 from tte_tee.data.phantom.version import stamp
 from tte_tee.data.phantom.write import LICENCE, MAXIMUM_SIZE, MINIMUM_SIZE, command_of, plane_names
 from tte_tee.data.store import FrameInfo, StoreWriter
+from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 
 SOURCES = {"atlas": "atlas", "oracle": PATIENTS["tee"]}
@@ -71,16 +70,18 @@ class HeartMasks:
 def write_heart_masks(spec: HeartMasks, path: str | Path, *, progress: bool = False) -> None:
     """Writes every heart's planes at ED and ES into one store: masks, sectors and spacing; images are zeros.
 
+    Args:
+        spec: what to slice.
+        path: store to write, or to replace.
+        progress: shows a bar on stderr, if that is a terminal.
+
     Raises:
         UserError: the folder cannot be written.
     """
     path = Path(path)
-    hearts: Iterator[int] | range = range(spec.hearts)
-    if progress:
-        hearts = iter(track(hearts, description=f"{spec.source} masks"))
     provenance = json.dumps({"phantom": {**stamp(), "masks": spec.source, "population": SOURCES[spec.source]}})
     with StoreWriter(path, TEE, licence=LICENCE, command=spec.command(path.name), provenance=provenance) as store:
-        for index in hearts:
+        for index in with_bar(range(spec.hearts), f"{spec.source} masks", progress):
             _append_heart(store, spec, index)
 
 

@@ -27,7 +27,7 @@ class EchoStore:
 
     Args:
         path: of the store.
-        check: refuses a table that breaks an invariant; who lists what is broken leaves it out.
+        check: refuses a table or a provenance that breaks an invariant; who lists what is broken leaves it out.
 
     Attributes:
         label_space: what the masks mean.
@@ -72,8 +72,10 @@ class EchoStore:
                 if len(size) != 2 or any(file[name].dtype != np.uint8 for name in ARRAYS):
                     raise UserError(f"{self.path}: images, masks and sector are not uint8 [N, H, W]; pack it again")
                 self.image_size: tuple[int, int] = (size[0], size[1])
-            self.label_space = LabelSpace(space["name"], tuple(space["structures"]))
+            self.label_space = _label_space(self.path, space)
             if check:
+                if not isinstance(self.provenance, dict):  # in which nobody would be found
+                    raise UserError(f"{self.path}: the provenance is no mapping; make the store again")
                 check_table(self.table, str(self.path))
         except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"{self.path}: not a readable echo store ({error}); pack it again") from error
@@ -147,6 +149,13 @@ class EchoStore:
 def read_table(file: h5py.File) -> pd.DataFrame:
     """The columns of an open store, one row per frame."""
     return pd.DataFrame({name: _column(file[f"frames/{name}"]) for name in COLUMNS})
+
+
+def _label_space(path: Path, space: Any) -> LabelSpace:
+    try:
+        return LabelSpace(space["name"], tuple(space["structures"]))
+    except UserError as error:
+        raise UserError(f"{path}: {error}; pack it again") from error
 
 
 def _text(file: h5py.File, name: str) -> str:
