@@ -78,6 +78,7 @@ BAD_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"split": {"hash": {"train": 1}}}, "key 'split.seed': missing"),
     ({"split": carve(share=1.5)}, "key 'split.carve.share'"),
     ({"split": carve(to="spare")}, "key 'split.carve.to'"),
+    ({"split": carve(to=carve()["carve"]["from"])}, "key 'split.carve.to': 'train' is where"),
     ({"select": {"group": "frame", "from": 0, "to": 3}}, "key 'select.group'"),
     ({"select": {"group": "patient", "from": 0}}, "key 'select.to': missing"),
 ]

@@ -167,6 +167,15 @@ def broken_off(root: Path, monkeypatch: pytest.MonkeyPatch, recipe: Path, **opti
     return sorted((root.parent / "out").rglob("*.npz"))
 
 
+def test_parts_of_another_commit_are_not_taken_up(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(engine, "fingerprint", lambda words, *_: asked.append(words) or "0" * 16)
+    for commit in ("a" * 40, "b" * 40):
+        monkeypatch.setattr(engine, "git_commit", lambda commit=commit: commit)
+        pack(many)
+    assert asked[0] != asked[1]
+
+
 def test_parts_that_left_bad_files_out_are_not_taken_up_without_skip_bad(
     many: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

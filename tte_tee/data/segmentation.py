@@ -27,11 +27,12 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.alike import refuse_other_kind, refuse_other_origin
 from tte_tee.data.augment import Augmentation
-from tte_tee.data.curate.choose import seeded_order
-from tte_tee.data.datamodule import Batch, check_loading, frame_tensors, in_order, usable_frames, whole_run
+from tte_tee.data.curate.choose import evenly, seeded_order
+from tte_tee.data.datamodule import Batch, check_loading, frame_tensors, once_through, whole_run
 from tte_tee.data.leakage import refuse_telling
 from tte_tee.data.mixing import REAL, SYNTHETIC, MixedStream, check_ratio
 from tte_tee.data.store import REAL_ORIGINS, EchoStore
+from tte_tee.data.usable import usable_frames
 from tte_tee.errors import UserError
 
 
@@ -230,7 +231,7 @@ class SegmentationDataModule(L.LightningDataModule):
     def fixed_batch(self, size: int) -> Batch:
         """The same few validation frames every time."""
         frames = self.evaluation_frames("val")
-        chosen = frames[np.linspace(0, len(frames) - 1, min(size, len(frames))).round().astype(int)]
+        chosen = frames[evenly(len(frames), size)]
         dataset = SegmentationDataset([self.store], Augmentation("none"), self.seed)
         return default_collate([dataset[REAL, int(i), 0] for i in chosen])
 
@@ -238,7 +239,7 @@ class SegmentationDataModule(L.LightningDataModule):
         keys = [(REAL, int(index), 0) for index in self.evaluation_frames(split)]
         dataset = SegmentationDataset([store], Augmentation("none"), self.seed)
         assert self.trainer is not None
-        return in_order(dataset, keys, self.eval_batch_size, self.trainer)
+        return once_through(dataset, keys, self.eval_batch_size, self.trainer)
 
 
 def choose_patients(patients: Collection[str], count: int, seed: int) -> list[str]:

@@ -14,10 +14,10 @@ from tte_tee.errors import UserError
 from tte_tee.models.folders import SHIPPED, Adapter, load_adapter, load_base, save_adapter
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.models.segmenter import LoadedSegmenter, load_segmenter
+from tte_tee.provenance import provenance
 from tte_tee.studio.album import Album
 from tte_tee.studio.judge import Training, check_segmenter, learnt_elsewhere, read_training
 from tte_tee.studio.uploads import check_kind
-from tte_tee.synthesis.provenance import provenance
 
 WORK = Path("runs/studio")
 """Where the page keeps what it makes."""

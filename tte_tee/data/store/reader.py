@@ -30,8 +30,14 @@ class EchoStore:
         check: refuses a table or a provenance that breaks an invariant; who lists what is broken leaves it out.
 
     Attributes:
+        path: of the file.
         label_space: what the masks mean.
+        image_size: rows and columns of every frame.
         table: one row per frame, columns as in :data:`COLUMNS`.
+        licence: who may use it.
+        command: that made it.
+        provenance: what it was made from, plain JSON.
+        content_hash: over label space, columns and pixels; as the file says, see ``data verify``.
 
     Raises:
         UserError: the file is missing, is no store, or has another schema.
