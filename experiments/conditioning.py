@@ -21,8 +21,8 @@ from tte_tee.data.datamodule import FrameDataset
 from tte_tee.data.store import EchoStore
 from tte_tee.models.folders import load_base
 from tte_tee.models.maskr2 import MaskR2
+from tte_tee.provenance import provenance
 from tte_tee.synthesis.frames import Sampling, draw_frames
-from tte_tee.synthesis.provenance import provenance
 
 
 def drawn_frames(base: str, store: EchoStore, batch: dict[str, Tensor]) -> Tensor:

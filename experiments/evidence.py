@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tte_tee.cli import main as tte_tee
 from tte_tee.files import write_json
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 
 REFERENCE, CONTROL = "lora_mlp", "maskr2_only"
 ARMS = (

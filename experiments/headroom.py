@@ -32,7 +32,7 @@ from tte_tee.cli import main as tte_tee
 from tte_tee.data.phantom.frame import Patient, acquire, derived_seed, draw_heart, draw_patient
 from tte_tee.data.phantom.write import DOMAINS, LICENCE, plane_names
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 
 GENERATORS = {"few": ("lora_mlp", 300), "many": ("full_finetune", 600)}
 """Config and steps."""

@@ -29,7 +29,7 @@ from tte_tee.anatomy import TEE
 from tte_tee.data.phantom.frame import acquire, draw_heart
 from tte_tee.metrics.cases import BOTH_EMPTY, FOUND, INVENTED, MISSED, RULES, Case, Pair, score_frame
 from tte_tee.metrics.surfaces import Grid, outline
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 
 SIZES, HEARTS = (64, 112), 6
 ANISOTROPIC = (0.73, 1.31)

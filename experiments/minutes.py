@@ -15,7 +15,7 @@ import numpy as np
 from baselines import fit
 from sampling import USUAL, Study, mask_fidelity, prepare, synthesize
 
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 
 ARMS = ("lora_mlp", "full_finetune")
 BUDGETS = (1, 2, 4, 8)

@@ -24,7 +24,7 @@ from torch import Tensor
 from tte_tee.data.pictures import colour_mask, contact_sheet, grey, write_png
 from tte_tee.data.store import EchoStore
 from tte_tee.metrics.pairs import similarity
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 
 
 def squared_error(drawn: Tensor, acquired: Tensor, sector: Tensor) -> Tensor:

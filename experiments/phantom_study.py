@@ -40,7 +40,7 @@ from tte_tee.data.phantom.masks import SOURCES
 from tte_tee.data.phantom.version import stamp
 from tte_tee.data.pictures import colour_mask, contact_sheet, grey, write_png
 from tte_tee.data.store import EchoStore
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 
 FEW, MANY, ASKED, TRANSTHORACIC, TEXTURE = (21, 26), 22, 23, 24, 25
 """Tuning seeds: two sets of 20 patients, 200 patients, those asked about, TTE for CAMUS, texture."""

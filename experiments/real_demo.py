@@ -16,7 +16,7 @@ import pandas as pd
 
 from tte_tee.data.store import EchoStore
 from tte_tee.files import write_json
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 from tte_tee.tasks.copies import read_frames, score_copies
 
 CONTROL = "maskr2_only"

@@ -23,8 +23,8 @@ from tte_tee.cli import main as tte_tee
 from tte_tee.data.store import EchoStore
 from tte_tee.metrics.fidelity import kernel_distance
 from tte_tee.models.extractors import load_extractor
+from tte_tee.provenance import provenance
 from tte_tee.synthesis.frames import Sampling
-from tte_tee.synthesis.provenance import provenance
 
 REFERENCE, UNGUIDED = "ddim 100", "ddim 100, unguided, bf16"
 GUIDED = Sampling("sde-dpm++", 12, 2.0, 0.6)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -159,6 +160,16 @@ def test_a_phantom_of_another_config_is_not_used_in_silence(tmp_path):
     PhantomDataModule(store=str(path), patients=3, size=16).prepare_data()
     with pytest.raises(UserError, match=r"patients 3.*patients 4"):
         PhantomDataModule(store=str(path), patients=4, size=16).prepare_data()
+
+
+def test_a_phantom_goes_by_its_command_and_version_and_not_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "phantom.h5"
+    PhantomDataModule(store=str(path), patients=3, size=16).prepare_data()
+    PhantomDataModule(store=str(path.rename(tmp_path / "renamed.h5")), patients=3, size=16).prepare_data()
+    with h5py.File(tmp_path / "renamed.h5", "a") as file:
+        file.attrs["provenance"] = file.attrs["provenance"].replace('"version": "1"', '"version": "0"')
+    with pytest.raises(UserError, match="another version of the phantom than 1"):
+        PhantomDataModule(store=str(tmp_path / "renamed.h5"), patients=3, size=16).prepare_data()
 
 
 def test_training_frames_are_augmented_by_seed_frame_and_draw_and_no_others(tee_store: Path) -> None:

@@ -173,7 +173,7 @@ def test_an_interrupted_save_keeps_the_older_base(tmp_path: Path, monkeypatch: p
         raise OSError("disk full")
 
     monkeypatch.setattr(schedule, "save_pretrained", fail)
-    with pytest.raises(UserError, match="disk full"):
+    with pytest.raises(OSError, match="disk full"):
         save_base(tmp_path / "base", Denoiser(CONFIG), schedule, {}, half=False)
     assert load_base(str(tmp_path / "base")).hash == before
     assert [path.name for path in tmp_path.iterdir()] == ["base"]

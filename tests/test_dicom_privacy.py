@@ -15,8 +15,7 @@ from pydicom.dataset import FileDataset
 from tte_tee.cli import main
 from tte_tee.data.importers.contract import Clip
 from tte_tee.data.importers.identity import load_salt
-from tte_tee.data.pack import pack_folder
-from tte_tee.data.parts import fingerprint
+from tte_tee.data.pack import fingerprint, pack_folder
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 

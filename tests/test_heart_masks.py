@@ -127,3 +127,8 @@ def test_the_studys_adaptation_cohort_has_shapes_to_learn(tmp_path: Path) -> Non
     write_phantom(replace(STUDY["adaptation"], size=32), tmp_path / "adaptation.h5")
     model = fit_shape_model(EchoStore(tmp_path / "adaptation.h5"))
     assert {view: shapes.frames for view, shapes in model.views.items()} == {"ME4C": 64, "ME2C": 64}
+
+
+def test_a_pipe_gets_no_bar(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_heart_masks(HeartMasks(hearts=1, size=16), tmp_path / "f.h5", progress=True)
+    assert capsys.readouterr() == ("", "")

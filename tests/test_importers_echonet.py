@@ -10,6 +10,7 @@ import pytest
 import yaml
 from folders import pack, refused
 
+from tte_tee.data.importers.video import read_video_frames
 from tte_tee.data.pack import pack_folder
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
@@ -209,3 +210,22 @@ def test_damaged_files_are_packed_or_named(root: Path, file: str, capfd: pytest.
             bad_ones += 1
     assert bad_ones > 10
     assert capfd.readouterr().err == ""
+
+
+def test_the_order_of_messages_is_that_of_the_names(root: Path) -> None:
+    names = [f"0X{letter}" for letter in "DEFGHIJK"]
+    empty = [row for name in names for row in trace(name, 1, 0)]
+    write_tables(root, [*LISTED, *map(listed, names)], [*TRACED, *empty])
+    recipe = root.parent / "recipe.yaml"
+    refused(root, RECIPE)
+    summary = pack_folder(recipe, root, root.parent / "out/f.h5", workers=0, skip_bad=True)
+    rows = [int(line.partition(": row ")[2].partition(":")[0]) for line in summary.problems]
+    assert len(rows) == len(names) and rows == sorted(rows)
+
+
+def test_of_a_large_file_the_start_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "x.avi"
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match="is no AVI file"):
+        read_video_frames(path, {0})

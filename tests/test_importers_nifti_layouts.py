@@ -134,6 +134,7 @@ def test_mvseg_spacing_that_asks_for_too_much(tmp_path: Path) -> None:
 def test_frames_that_would_make_too_large_a_square(tmp_path: Path) -> None:
     recipe = volumes.nnunet(tmp_path / "root", ".mha")
     write_itk(tmp_path / "root/imagesTr/a_4CH_ED_0000.mha", np.ones((1, 50_000), np.uint8))
+    write_itk(tmp_path / "root/labelsTr/a_4CH_ED.mha", np.ones((1, 50_000), np.uint8))
     assert "a_4CH_ED_0000.mha: declares 50000x50000" in refused(tmp_path / "root", recipe)
 
 

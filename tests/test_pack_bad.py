@@ -78,6 +78,7 @@ BAD_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"split": {"hash": {"train": 1}}}, "key 'split.seed': missing"),
     ({"split": carve(share=1.5)}, "key 'split.carve.share'"),
     ({"split": carve(to="spare")}, "key 'split.carve.to'"),
+    ({"split": carve(to=carve()["carve"]["from"])}, "key 'split.carve.to': 'train' is where"),
     ({"select": {"group": "frame", "from": 0, "to": 3}}, "key 'select.group'"),
     ({"select": {"group": "patient", "from": 0}}, "key 'select.to': missing"),
 ]
@@ -230,3 +231,13 @@ def test_wrong_usage_exits_with_2(argv: list[str], capsys: pytest.CaptureFixture
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("tte_tee data") and "python -m tte_tee data" in line
+
+
+def test_a_picture_that_no_square_holds_is_left_out(root: Path) -> None:
+    for end in ("", "_gt"):
+        write_image(root / f"train/p1_2CH_ED{end}.png", np.full((1, 60_000), 10, np.uint8))
+    changes = {"sector": {"apex": [0, 16], "edges": [-80, 80], "radii": [0, 60]}}
+    assert "p1_2CH_ED.png: declares 60000x60000 values" in refused(root, **changes)
+    recipe, out = root.parent / "recipe.yaml", root.parent / "out/f.h5"
+    summary = pack_folder(recipe, root, out, workers=0, skip_bad=True)
+    assert summary.frames == 3 and len(summary.problems) == 1

@@ -16,8 +16,9 @@ from folders import CINE, RECIPE, pack, refused, write_frame, write_image
 from tte_tee.cli import main
 from tte_tee.data import pack as engine
 from tte_tee.data.pack import pack_folder
+from tte_tee.data.parts import write_arrays
 from tte_tee.data.store import EchoStore
-from tte_tee.errors import UserError
+from tte_tee.errors import MachineError, UserError
 
 COHORTS = {"train": "base", "val": "base", "test": "test"}
 
@@ -119,6 +120,36 @@ def test_a_broken_off_pack_goes_on_where_it_was(many: Path, monkeypatch: pytest.
     assert left(many) == ["f.h5"]
 
 
+@pytest.mark.parametrize(("error", "kept"), [(MachineError, True), (UserError, False)])
+def test_parts_stay_when_the_machine_is_at_fault(
+    many: Path, monkeypatch: pytest.MonkeyPatch, error: type[UserError], kept: bool
+) -> None:
+    monkeypatch.setattr(engine, "_FRAMES_PER_PART", 8)
+    made: list[Path] = []
+    write_part = engine.write_part
+
+    def broken_off(path: Path, part: Any) -> None:
+        made.append(path)
+        if len(made) == 3:
+            raise error("out of order")
+        write_part(path, part)
+
+    monkeypatch.setattr(engine, "write_part", broken_off)
+    with pytest.raises(error, match="out of order"):
+        pack(many)
+    assert bool(left(many)) is kept
+
+
+def test_a_disk_without_room_is_the_machine_s_fault(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(MachineError, match="cannot write there"):
+        write_arrays(tmp_path / "nowhere" / "000000.npz", a=np.zeros(1))
+    monkeypatch.setattr("tte_tee.data.store.writer._SPARE", 2**62)
+    with pytest.raises(MachineError, match="No space left"):
+        pack(many)
+
+
 def test_parts_of_other_files_are_not_taken_up(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stale = many.parent / "out" / "f.h5.parts-0123456789abcdef"
     stale.mkdir(parents=True)
@@ -134,6 +165,15 @@ def broken_off(root: Path, monkeypatch: pytest.MonkeyPatch, recipe: Path, **opti
         with pytest.raises(KeyboardInterrupt):
             pack_folder(recipe, root, root.parent / "out" / "f.h5", workers=0, **options)
     return sorted((root.parent / "out").rglob("*.npz"))
+
+
+def test_parts_of_another_commit_are_not_taken_up(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(engine, "fingerprint", lambda words, *_: asked.append(words) or "0" * 16)
+    for commit in ("a" * 40, "b" * 40):
+        monkeypatch.setattr(engine, "git_commit", lambda commit=commit: commit)
+        pack(many)
+    assert asked[0] != asked[1]
 
 
 def test_parts_that_left_bad_files_out_are_not_taken_up_without_skip_bad(

@@ -13,6 +13,7 @@ import torch
 from conftest import write_store
 
 from tte_tee.anatomy import CAMUS, TEE
+from tte_tee.data.curate.subset import Subset
 from tte_tee.data.segmentation import SegmentationDataModule, choose_patients
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
@@ -170,6 +171,14 @@ def test_few_patients_are_nested_and_go_by_their_seed(tee_store: Path) -> None:
     assert len(data.evaluation_frames("val")) == 4
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_few_patients_are_those_of_a_subset(tee_store: Path, seed: int) -> None:
+    store = EchoStore(tee_store)
+    kept = Subset(splits=("train",), patients=2, seed=seed).kept(store)
+    chosen = module(tee_store, patients=2, patient_seed=seed).training_patients()
+    assert set(store.table["patient"].iloc[kept]) == set(chosen)
+
+
 @pytest.mark.parametrize("count", [0, 5])
 def test_patients_that_are_not_there_are_refused(tee_store: Path, count: int) -> None:
     with pytest.raises(UserError, match=f"data.patients {count}: the real store has 4 patients"):
@@ -255,7 +264,7 @@ def test_stores_that_do_not_fit_are_refused(tee_store: Path, tte_store: Path, tm
         ({"ratio": math.nan}, "ratio nan"),
         ({"augmentation": "weak"}, "augmentation 'weak'"),
         ({"batch_size": 0}, "batch_size 0"),
-        ({"patient_seed": -1}, "seed -1"),
+        ({"patient_seed": -1}, r"data\.patient_seed -1"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options: dict[str, object], message: str) -> None:

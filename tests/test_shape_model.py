@@ -124,11 +124,11 @@ def test_each_rule_rejects(shape_model: ShapeModel, reason: str) -> None:
     elif reason == "area":
         rows = np.flatnonzero((mask == LV).any(1))
         mask[rows[3] :][mask[rows[3] :] == LV] = 0
-    elif reason == "apart":
+    elif reason == "parted":
         first = int(np.flatnonzero((mask == LV).any(1))[0])
         mask[first][mask[first] == LV] = 0
         mask[(mask == 0) & (np.roll(mask, 1, 0) == LV)] = LV
-    elif reason == "touching":
+    elif reason == "joined":
         row = int(np.flatnonzero((mask == RV).any(1))[4])
         between = np.flatnonzero(mask[row] == RV).max() + 1
         mask[row, between : np.flatnonzero(mask[row] == LV).min()] = RV
@@ -147,7 +147,7 @@ def test_neighbours_keep_their_border(shape_model: ShapeModel) -> None:
     first = int(np.flatnonzero((mask == LV).any(1))[0])
     row = mask[first]
     row[np.flatnonzero(row == LV)[1:]] = 0  # they touch in one corner still
-    assert shape_model.views["ME4C"].rules.broken(mask, sector, TEE) == "apart"
+    assert shape_model.views["ME4C"].rules.broken(mask, sector, TEE) == "parted"
 
 
 def test_structure_that_some_lack_may_be_absent() -> None:
@@ -204,6 +204,10 @@ def damage(folder: Path, how: str) -> None:
         del values["views"]["ME4C"]["rules"]["always"]
     elif how == "shape":
         tensors["ME4C.modes"] = tensors["ME4C.modes"][:, :-1].copy()
+    elif how == "structure":
+        values["label_space"]["structures"] = ["spleen"]
+    elif how == "past":
+        values["provenance"] = []
     elif how == "foreign":
         tensors["A4C.mean"] = tensors["ME4C.mean"]
     record.write_text(json.dumps(values))
@@ -214,7 +218,9 @@ DAMAGE = {
     "schema": "schema 7",
     "half": "not a readable shape model",
     "gone": "No such file",
-    "text": "not a readable",
+    "text": "no shape model folder",
+    "structure": "unknown structure spleen",
+    "past": "provenance is no mapping",
     "NaN": "mean holds NaN",
     "changed": "not what its hash says",
     "key": "always",

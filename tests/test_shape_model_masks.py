@@ -9,6 +9,7 @@ from hearts import LA, heart, write_hearts
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
+from tte_tee.data.leakage import seen_in
 from tte_tee.data.shape_model import ShapeModel, fit_shape_model
 from tte_tee.data.shape_model.sample import ATTEMPTS, sample_masks
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
@@ -127,3 +128,11 @@ def test_label_space_is_kept(tmp_path: Path) -> None:
     drawn = EchoStore(tmp_path / "m.h5")
     assert drawn.label_space == CAMUS
     assert set(np.unique(drawn.frame(0)[1])) == {0, 1, 3}
+
+
+def test_drawn_masks_know_the_patients_of_the_views_whatever_the_record_says(
+    shape_model: ShapeModel, tmp_path: Path
+) -> None:
+    sample_masks(replace(shape_model, record={}), tmp_path / "m.h5", 1)
+    learnt = set().union(*(view.patients for view in shape_model.views.values()))
+    assert learnt and seen_in(EchoStore(tmp_path / "m.h5").provenance) == learnt

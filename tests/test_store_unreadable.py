@@ -72,6 +72,11 @@ def declare(count: int) -> Callable[[h5py.File], None]:
         (edited(lambda file: file.attrs.update(label_space="{")), "readable"),
         (edited(lambda file: file.attrs.update(label_space="[1]")), "readable"),
         (edited(lambda file: file.attrs.update(provenance=3)), "readable"),
+        (edited(lambda file: file.attrs.update(provenance='["seen"]')), "the provenance is no mapping"),
+        (
+            edited(lambda file: file.attrs.update(label_space='{"name": "x", "structures": ["spleen"]}')),
+            "label space 'x': unknown structure spleen",
+        ),
         (edited(lambda file: file.attrs.update(schema_version=[1, 1])), "readable"),
         (edited(lambda file: file.move("images", "old") or file.create_group("images")), "readable"),
         (replaced("frames/view", ["ME4C", "ME4C"], dtype=h5py.string_dtype()), "readable"),

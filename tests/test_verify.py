@@ -197,3 +197,25 @@ def test_a_store_cut_short_is_not_sound(tmp_path: Path) -> None:
     path = write(tmp_path / "f.h5", *frames("p", 40))
     os.truncate(path, path.stat().st_size // 2)
     assert any(finding.error for finding in verify_store(path))
+
+
+def test_a_damaged_header_of_an_object_is_not_sound(tmp_path: Path) -> None:
+    path = write(tmp_path / "f.h5", *frames("p", 4))
+    with h5py.File(path, "a") as file:
+        header = h5py.h5o.get_info(file.create_dataset("more", data=[1]).id).addr
+    data = bytearray(path.read_bytes())
+    data[header] ^= 0xFF
+    path.write_bytes(data)
+    assert any(finding.error for finding in verify_store(path))
+
+
+@pytest.mark.parametrize("error", [KeyError, IndexError, TypeError, RuntimeError])
+def test_whatever_reading_raises_is_a_finding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def damaged(*_: object) -> str:
+        raise error("Unable to open object\nand more lines")
+
+    monkeypatch.setattr("tte_tee.data.curate.verify.content_hash", damaged)
+    (finding,) = verify_store(write(tmp_path / "f.h5", INFO))
+    assert finding.error and "cannot be read to its end" in finding.text and "\n" not in finding.text

@@ -9,5 +9,12 @@ class UserError(Exception):
     """
 
 
+class MachineError(UserError):
+    """The machine is at fault, not what was given: no room on the disk, a process that died.
+
+    What was done until then is good, and the command goes on from there when it is run again.
+    """
+
+
 class SharedError(UserError):
     """One that all processes of a run meet with in the same step; the first of them says it for all."""

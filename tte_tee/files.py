@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import yaml
 
 from tte_tee.errors import UserError
 
-_FOLDERS = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s'\"/]+/)*")  # of an absolute path
+_FILE_URL = r"(?:file:(?://[^/\s'\"]*)?)?"
+_FOLDERS = re.compile(rf"(?<![\w.:/~-]){_FILE_URL}~?/(?:[^\s'\"/]+/)*")  # of an absolute path
+_QUOTED = re.compile(rf"(['\"]){_FILE_URL}~?/(?:(?:(?!\1)[^/\n])+/)*(?=(?:(?!\1)[^/\n])*\1)")  # and with spaces in it
 _LARGEST_JSON = 2**26  # bytes: a record names thousands of patients, and no more
 _DEEPEST, _ALIASES = 64, 20
 
@@ -24,21 +26,53 @@ _DEEPEST, _ALIASES = 64, 20
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the name of ``folder`` when the block ends well.
 
+    An older folder of that name is moved aside first, so that one of the two is there whenever a kill comes.
+
     Raises:
-        UserError: it cannot be written there.
+        UserError: it cannot be written there, has no name, or is a file or a link.
     """
-    temporary = folder.with_name(f".{folder.name}.tmp-{uuid.uuid4().hex[:8]}")
+    _check_named(folder)
+    mark = uuid.uuid4().hex[:8]
+    temporary, old = (folder.with_name(f".{folder.name}.{what}-{mark}") for what in ("tmp", "old"))
     try:
-        temporary.mkdir(parents=True)
+        with _refused(folder):
+            if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+                raise UserError(f"{folder}: is no folder that can be replaced; remove it, or give another name")
+            temporary.mkdir(parents=True)
         yield temporary
-        _open_to_group(temporary)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write there ({error.strerror or error})") from error
+        with _refused(folder):
+            _open_to_group(temporary)
+            _put_in_place(temporary, folder, old)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_in_place(temporary: Path, folder: Path, old: Path) -> None:
+    """Gives ``temporary`` the name of ``folder``, which becomes ``old`` for that long."""
+    if not folder.exists():
+        temporary.replace(folder)
+        return
+    folder.replace(old)
+    try:
+        temporary.replace(folder)
+    except BaseException:
+        old.replace(folder)
+        raise
+    shutil.rmtree(old)
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """What the system refuses within the block, as one line about ``path``."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{path}: cannot write there ({error.strerror or error})") from error
+
+
+def _check_named(folder: Path) -> None:
+    if not folder.name:
+        raise UserError(f"{folder}: is where you are; name a folder to make")
 
 
 @contextmanager
@@ -59,15 +93,12 @@ def check_new(folder: Path) -> None:
     Raises:
         UserError: saying so.
     """
-    if not folder.name:
-        raise UserError(f"{folder}: is where you are; name a folder to make")
-    try:
+    _check_named(folder)
+    with _refused(folder):
         if folder.is_dir() and not any(folder.iterdir()):
             return
         if folder.exists() or folder.is_symlink():
             raise UserError(f"{folder}: is there already; remove it, or give another name")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write there ({error.strerror or error})") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -77,7 +108,7 @@ def write_whole(path: Path, content: bytes) -> None:
         UserError: it cannot be written there, or the name is taken by a folder or a device.
     """
     temporary = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex[:8]}")
-    try:
+    with _refused(path):
         if path.exists() and not path.is_file():
             raise UserError(f"{path}: is no file that can be replaced; give another name")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,8 +117,6 @@ def write_whole(path: Path, content: bytes) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot write there ({error.strerror or error})") from error
 
 
 def sync_to_disk(path: Path) -> None:
@@ -110,12 +139,21 @@ def check_suffix(path: Path, suffix: str) -> None:
 
 
 def write_json(path: Path, values: dict[str, Any] | list[Any]) -> None:
-    """Writes a mapping or a list as indented JSON."""
+    """Writes a mapping or a list as indented JSON.
+
+    Raises:
+        UserError: as :func:`write_whole` does.
+    """
     write_whole(path, (json.dumps(values, indent=2) + "\n").encode())
 
 
-def read_json(path: Path, kind: str) -> dict[str, Any]:
+def read_json(path: Path, kind: str, *, advice: Callable[[], str] = str) -> dict[str, Any]:
     """Reads the JSON file that makes a folder a ``kind``.
+
+    Args:
+        path: of the file.
+        kind: what the folder should be, for messages.
+        advice: what to do where the file is missing; asked only then, and nothing by default.
 
     Raises:
         UserError: it is missing, or is no JSON mapping of a size that such a folder has.
@@ -127,23 +165,11 @@ def read_json(path: Path, kind: str) -> dict[str, Any]:
         if not isinstance(values, dict):
             raise ValueError("no mapping")
     except FileNotFoundError as error:
-        raise UserError(f"{path.parent}: no {kind} folder, for it holds no {path.name}{_rather(path, kind)}") from error
+        rather = "; ".join(filter(None, [f"{path.parent}: no {kind} folder, for it holds no {path.name}", advice()]))
+        raise UserError(rather) from error
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{path.parent}: no {kind} folder ({path.name}: {first_line(error)})") from error
     return values
-
-
-def _rather(path: Path, kind: str) -> str:
-    """What the folder is, or which beside it is meant, as far as that can be seen."""
-    folder = path.parent
-    inside = [found.parent for found in sorted(folder.glob(f"{kind}/{path.name}"))]
-    inside += [found.parent for found in sorted(folder.glob(f"version_*/{kind}/{path.name}"))]
-    if inside:
-        return f"; {inside[-1]} is one"
-    others = [other for other in ("adapter", "base", "segmenter") if (folder / f"{other}.json").is_file()]
-    if others:
-        return f"; it is that of a{'n' * (others[0] == 'adapter')} {others[0]}"
-    return "" if folder.is_dir() else "; there is no such folder: 'fit' leaves one"
 
 
 def check_yaml(text: str) -> None:
@@ -179,7 +205,7 @@ def first_line(error: BaseException) -> str:
 
 def without_folders(text: str) -> str:
     """The text with the last name alone of every absolute path: a machine's folders are nobody's business."""
-    return _FOLDERS.sub("", text)
+    return _FOLDERS.sub("", _QUOTED.sub(r"\1", text))
 
 
 def _open_to_group(folder: Path) -> None:

@@ -38,7 +38,7 @@ from tte_tee.files import write_json, write_whole
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
 from tte_tee.models.diffusion import noise_schedule
 from tte_tee.models.folders import save_base
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 
 PATIENTS = 300  # of two frames each, for `data pack`
 SIZE = 16

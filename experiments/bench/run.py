@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from tte_tee.files import read_json, write_json, write_whole
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 
 HERE = Path(__file__).parent
 PARTS = ("sampling", "adapting", "peer", "loading", "segmenting", "starting", "scaling", "phantom", "paper")

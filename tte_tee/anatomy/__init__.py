@@ -6,7 +6,7 @@ The only room where such facts stand; it knows nothing of files, arrays or netwo
 from tte_tee.anatomy.label_space import CAMUS, LABEL_SPACES, TEE, LabelSpace
 from tte_tee.anatomy.maskr2 import MaskMap, solve
 from tte_tee.anatomy.structures import BLOOD, STRUCTURES, Structure
-from tte_tee.anatomy.views import PHASES, PLANES, VIEWS, View
+from tte_tee.anatomy.views import PHASES, PLANES, VIEWS, WITHOUT_PLANE, View
 
 __all__ = [
     "BLOOD",
@@ -17,6 +17,7 @@ __all__ = [
     "STRUCTURES",
     "TEE",
     "VIEWS",
+    "WITHOUT_PLANE",
     "LabelSpace",
     "MaskMap",
     "Structure",

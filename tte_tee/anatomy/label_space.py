@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from tte_tee.anatomy.structures import STRUCTURES
 from tte_tee.errors import UserError
 
-BACKGROUND = 0
-
 
 @dataclass(frozen=True)
 class LabelSpace:

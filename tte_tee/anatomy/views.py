@@ -19,13 +19,11 @@ class View:
 
     Attributes:
         name: short name, as in stores and configs.
-        window: ``transthoracic`` or ``transoesophageal``, or ``any``.
         plane: one of :data:`PLANES`, or None where the generator knows none.
         shows: structures that the plane can cut.
     """
 
     name: str
-    window: str
     plane: str | None
     shows: tuple[str, ...]
 
@@ -37,11 +35,14 @@ _ALL = tuple(STRUCTURES)
 VIEWS: dict[str, View] = {
     view.name: view
     for view in (
-        View("A4C", "transthoracic", "four_chamber", _FOUR),
-        View("A2C", "transthoracic", "two_chamber", _TWO),
-        View("ME4C", "transoesophageal", "four_chamber", _FOUR),
+        View("A4C", "four_chamber", _FOUR),
+        View("A2C", "two_chamber", _TWO),
+        View("ME4C", "four_chamber", _FOUR),
         # From the oesophagus a plane that strays a little from 90 degrees grazes the right heart.
-        View("ME2C", "transoesophageal", "two_chamber", (*_TWO, "RV", "RA", "RHS")),
-        View("other", "any", None, _ALL),
+        View("ME2C", "two_chamber", (*_TWO, "RV", "RA", "RHS")),
+        View("other", None, _ALL),
     )
 }
+
+WITHOUT_PLANE = tuple(view.name for view in VIEWS.values() if view.plane is None)
+"""Views of which the generator cannot be told."""

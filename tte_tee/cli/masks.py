@@ -103,7 +103,7 @@ def _fit(args: argparse.Namespace, command: str) -> None:
 
     from tte_tee.data.shape_model import check_folder, fit_shape_model, save_shape_model
     from tte_tee.data.store import EchoStore
-    from tte_tee.synthesis.provenance import provenance
+    from tte_tee.provenance import provenance
 
     check_folder(args.out)
     model = fit_shape_model(
@@ -137,7 +137,7 @@ def _sample(args: argparse.Namespace, command: str) -> None:
     from rich.table import Table
 
     from tte_tee.data.shape_model import REASONS, load_shape_model, sample_masks
-    from tte_tee.synthesis.provenance import provenance
+    from tte_tee.provenance import provenance
 
     model = load_shape_model(args.model)
     tallies = sample_masks(
@@ -218,7 +218,7 @@ def _edit(args: argparse.Namespace, command: str) -> None:
     from tte_tee.data.pictures import write_png
     from tte_tee.data.store import EchoStore
     from tte_tee.files import check_suffix
-    from tte_tee.synthesis.provenance import provenance
+    from tte_tee.provenance import provenance
 
     if args.picture:
         check_suffix(args.picture, ".png")

@@ -28,12 +28,16 @@ from torch.utils.data.distributed import DistributedSampler
 
 from tte_tee.anatomy import PLANES, VIEWS, LabelSpace
 from tte_tee.data.augment import Augmentation
+from tte_tee.data.curate.choose import evenly
 from tte_tee.data.mixing import FrameStream
-from tte_tee.data.phantom import PhantomSpec, write_phantom
+from tte_tee.data.phantom import PHANTOM_VERSION, PhantomSpec, write_phantom
+from tte_tee.data.phantom.version import is_of_this_version
 from tte_tee.data.store import SPLITS, EchoStore
+from tte_tee.data.usable import usable_frames
 from tte_tee.errors import UserError
 
 Batch = dict[str, Tensor]
+_OUT = " --out "  # of a command line; what follows is a name
 
 
 class FrameDataset(Dataset[Batch]):
@@ -85,7 +89,9 @@ class Keyed(Dataset[Batch]):
         return len(self.keys)
 
 
-def in_order(dataset: Dataset[Batch], keys: Sequence[Any], batch_size: int, trainer: L.Trainer) -> DataLoader[Batch]:
+def once_through(
+    dataset: Dataset[Batch], keys: Sequence[Any], batch_size: int, trainer: L.Trainer
+) -> DataLoader[Batch]:
     """Goes through a dataset once in the order of the keys, each rank through its share.
 
     Ranks get equally many frames, however few there are, so that none waits for another; what that
@@ -124,37 +130,6 @@ def check_loading(batch_size: int, eval_batch_size: int, num_workers: int, seed:
             f"data: batch_size {batch_size}, eval_batch_size {eval_batch_size}, num_workers {num_workers}, "
             f"seed {seed}; batches hold 1 frame or more, workers and seed are 0 or more"
         )
-
-
-def usable_frames(store: EchoStore, split: str | None, *, image: bool = True, plane: bool = True) -> np.ndarray:
-    """Indices of one split's frames, or of all.
-
-    Args:
-        store: to look in.
-        split: of the frames; None takes all.
-        image: the picture is needed, not its mask alone.
-        plane: a view that the generator knows is needed.
-
-    Raises:
-        UserError: the split is empty, or a frame lacks its mask or what else is needed.
-    """
-    indices = store.indices(split=split)
-    if not len(indices):
-        counts = ", ".join(f"{n} in {name}" for name, n in store.table["split"].value_counts().items())
-        raise UserError(f"{store.path}: no frame in split '{split}'; it has {counts}")
-    table, where = store.table.iloc[indices], f" of split '{split}'" if split else ""
-    lacking = {
-        "image": (table["origin"] == "mask") & image,
-        "mask": table["mask_source"] == "none",
-        "plane that the generator knows": (table["view"] == "other") & plane,
-    }
-    for what, frames in lacking.items():
-        if frames.any():
-            raise UserError(
-                f"{store.path}: {frames.sum()} frames{where} have no {what} "
-                f"(first: {table['key'][frames].iloc[0]}); leave them out with 'data subset'"
-            )
-    return indices
 
 
 class EchoDataModule(L.LightningDataModule):
@@ -234,13 +209,13 @@ class EchoDataModule(L.LightningDataModule):
     def _ordered(self, split: str, *, image: bool = True) -> DataLoader[Batch]:
         keys = [(int(i), 0) for i in self.frames(split, image=image)]
         assert self.trainer is not None
-        return in_order(FrameDataset(self.store), keys, self.eval_batch_size, self.trainer)
+        return once_through(FrameDataset(self.store), keys, self.eval_batch_size, self.trainer)
 
     def fixed_batch(self, size: int) -> Batch:
         """The same few frames every time: spread over the validation split, else over training."""
         split = "val" if len(self.store.indices(split="val")) else "train"
         indices = self.frames(split)
-        chosen = indices[np.linspace(0, len(indices) - 1, min(size, len(indices))).round().astype(int)]
+        chosen = indices[evenly(len(indices), size)]
         dataset = FrameDataset(self.store)
         return default_collate([dataset[int(i), 0] for i in chosen])
 
@@ -284,11 +259,19 @@ class PhantomDataModule(EchoDataModule):
         Raises:
             UserError: the file is there, but holds something else than this phantom.
         """
-        command = self.spec.command(self.path.name)
-        if not self.path.exists():
+        if self.path.exists():
+            self._check_phantom(EchoStore(self.path))
+        else:
             write_phantom(self.spec, self.path, progress=True)
-        elif EchoStore(self.path).command != command:
+
+    def _check_phantom(self, store: EchoStore) -> None:
+        """Refuses another phantom, or one of another version; under which name it was made says nothing."""
+        advice = "remove the file or name another with --data.store"
+        wanted = self.spec.command(self.path.name)
+        if store.command.partition(_OUT)[0] != wanted.partition(_OUT)[0]:
+            raise UserError(f"{self.path}: was made by '{store.command}', the config asks for '{wanted}'; {advice}")
+        if not is_of_this_version(store.provenance):
             raise UserError(
-                f"{self.path}: was made by '{EchoStore(self.path).command}', the config asks for '{command}'; "
-                "remove the file or name another with --data.store"
+                f"{self.path}: was drawn by another version of the phantom than {PHANTOM_VERSION}, which the config "
+                f"asks for; {advice}"
             )

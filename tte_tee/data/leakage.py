@@ -57,15 +57,24 @@ def _names(record: dict[str, Any], key: str) -> set[str]:
     return {str(name) for name in names}
 
 
-def published(record: Any) -> Any:
-    """A record (plain JSON) that names no folder of this machine; names of patients stay, so that leaks are found."""
+def published(record: Any, *, named: bool = True) -> Any:
+    """A record (plain JSON) that names no folder of this machine.
+
+    Names of patients stay, so that leaks are found; unless ``named``, their number stands there, and no time.
+    """
     if isinstance(record, dict):
         return {
-            name: value if name in (SEEN, BASE_SEEN, MASK_SEEN) else published(value) for name, value in record.items()
+            name: _patients(value, named) if name in (SEEN, BASE_SEEN, MASK_SEEN) else published(value, named=named)
+            for name, value in record.items()
+            if named or name != "time"
         }
     if isinstance(record, list):
-        return [published(value) for value in record]
+        return [published(value, named=named) for value in record]
     return without_folders(record) if isinstance(record, str) else record
+
+
+def _patients(names: list[str], named: bool) -> list[str] | str:
+    return names if named else f"{len(names)} patients"
 
 
 def patients_of_masks(store: EchoStore, indices: Sequence[int] | np.ndarray) -> set[str]:

@@ -4,6 +4,8 @@ Clips are read by several processes at once, a few at a time, and written in ord
 not grow with their number.
 """
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,16 +18,16 @@ import pandas as pd
 from tte_tee import __version__
 from tte_tee.data.geometry import resize_image, resize_labels, resized_spacing
 from tte_tee.data.importers.contract import Clip, Listing, Place, Problems, RawFrame
-from tte_tee.data.importers.files import read_gray, within
-from tte_tee.data.parts import Part, Parts, fingerprint, read_part, write_part
+from tte_tee.data.importers.files import check_declared, read_gray, within
+from tte_tee.data.parts import FINGERPRINT_LENGTH, Part, Parts, read_part, write_part
 from tte_tee.data.recipe import FROM_FILES, Recipe, is_spacing, load_recipe
-from tte_tee.data.sector import SectorEstimate, SectorShape, estimate_sector
+from tte_tee.data.sector import DOUBTFUL, SectorEstimate, SectorShape, estimate_sector
 from tte_tee.data.store import SPLITS, FrameInfo, StoreWriter, check_target
 from tte_tee.data.workers import in_order
 from tte_tee.errors import UserError
+from tte_tee.provenance import git_commit, made_with
 
-UNSURE = 0.5  # confidence of a sector below which a person should look
-PRIVATE = 0.8  # and below which private pixels are not trusted to it: text that touches a sector widens it
+PRIVATE = 0.8  # confidence of a sector to trust private pixels to it: text that touches a sector widens it
 _FRAMES_PER_PART = 64
 
 
@@ -37,7 +39,7 @@ class PackSummary:
         frames: how many; None where that is not known before reading (``dry_run``).
         patients: split -> how many.
         ignored: files that belong to no clip.
-        unsure: frames whose sector was estimated with a confidence below :data:`UNSURE`.
+        unsure: frames whose sector was estimated with a confidence below :data:`DOUBTFUL`.
         problems: one line per bad file that was left out.
         out: the store, or None (``dry_run``).
     """
@@ -96,11 +98,11 @@ def pack_folder(
     listing = _list(plan, root, problems)
     if dry_run:
         return _expected(plan, listing, problems)
-    asked = (plan.path.read_text(encoding="utf-8"), __version__, f"skip_bad={skip_bad}")
+    asked = (plan.path.read_text(encoding="utf-8"), __version__, git_commit(), f"skip_bad={skip_bad}")
     beside = [plan.sector] if isinstance(plan.sector, str) else []
     with (
         Parts(out, fingerprint(asked, root, listing.clips, beside), dropped_by=(UserError,)) as parts,
-        StoreWriter(out, plan.label_space, licence=plan.licence, command=_command(plan, out)) as store,
+        _writer(plan, out) as store,
     ):
         written = _write(store, _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress), problems)
         if not written.frames:
@@ -119,6 +121,34 @@ def pack_folder(
     )
 
 
+def fingerprint(asked: Sequence[str], root: Path, clips: Sequence[Clip], beside: Sequence[str] = ()) -> str:
+    """Changes with what was asked, a file and what is said of it; parts of another are not taken up.
+
+    Args:
+        asked: recipe, options, the code's version and commit: all that decides how files are read.
+        root: folder of the files.
+        clips: what is read.
+        beside: relative paths of what is read and belongs to no clip.
+    """
+    digest = hashlib.sha256("\0".join(asked).encode())
+    for file in beside:
+        digest.update(f"{file}\0{_state(root / file)}\n".encode())
+    for clip in clips:
+        digest.update(f"{clip.patient}\0{clip.split}\0{clip.cohort}\0".encode())
+        for file in clip.files:
+            digest.update(f"{clip.name}\0{file}\0{_state(root / file)}\n".encode())
+    return digest.hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def _state(path: Path) -> str:
+    """Size and time of a file; who reads it says what is wrong with one that is gone."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return "gone"
+    return f"{stat.st_size}\0{stat.st_mtime_ns}"
+
+
 def _expected(plan: Recipe, listing: Listing, problems: Problems) -> PackSummary:
     """What a pack would leave, as far as the files' names and headers tell."""
     patients = Counter(dict(sorted((clip.patient, clip.split) for clip in listing.clips)).values())
@@ -127,11 +157,13 @@ def _expected(plan: Recipe, listing: Listing, problems: Problems) -> PackSummary
     return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, 0, problems.found)
 
 
-def _command(plan: Recipe, out: Path) -> str:
-    """The command line that a store records."""
+def _writer(plan: Recipe, out: Path) -> StoreWriter:
+    """The store in the making, with the command line that it records."""
     # Who packs patient by patient may name recipe and store after them.
     names = ("RECIPE.yaml", "STORE.h5") if plan.importer.private else (plan.path.name, out.name)
-    return f"python -m tte_tee data pack {names[0]} --root FOLDER --out {names[1]}"
+    command = f"python -m tte_tee data pack {names[0]} --root FOLDER --out {names[1]}"
+    record = json.dumps(made_with())
+    return StoreWriter(out, plan.label_space, licence=plan.licence, command=command, provenance=record)
 
 
 @dataclass
@@ -151,7 +183,7 @@ def _write(store: StoreWriter, parts: Iterator[Part], problems: Problems) -> _Wr
         for image, mask, sector, info in zip(part.images, part.masks, part.sectors, part.infos, strict=True):
             store.append(image, mask, sector, info)
             written.frames += 1
-            written.unsure += info.sector_confidence < UNSURE
+            written.unsure += info.sector_confidence < DOUBTFUL
             written.patients.add(info.patient)
     return written
 
@@ -245,11 +277,12 @@ def _sector(plan: Recipe, root: Path, peak: np.ndarray, place: Place | None) -> 
         mask = (read_gray(within(root, plan.sector)) > 0).astype(np.uint8)
     else:
         return estimate_sector(peak)
-    return SectorEstimate(place.cut(mask) if place else mask, None, 1.0)
+    return SectorEstimate(place.cut(mask) if place else mask, 1.0)
 
 
 def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: SectorEstimate) -> _Row:
     shape = frame.image.shape
+    check_declared(root / frame.file, (max(shape),) * 2, 1)  # of the square that it is padded to
     if not sector.mask.any():
         given = f"the sector of {plan.path} is not in it" if plan.sector else "is black, so no sector is found"
         raise UserError(f"{root / frame.file}: {given}; move it away, or set 'sector'")

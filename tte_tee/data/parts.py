@@ -1,14 +1,13 @@
 """What a store in the making holds so far, kept beside it until it is whole: a killed command goes on from there."""
 
 import fcntl
-import hashlib
 import json
 import os
 import re
 import shutil
 import uuid
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ from typing import Self
 
 import numpy as np
 
-from tte_tee.data.importers.contract import Clip
 from tte_tee.data.store import FrameInfo
-from tte_tee.errors import UserError
+from tte_tee.errors import MachineError, UserError
 
-_LENGTH = 16  # hexadecimal digits of a fingerprint
+FINGERPRINT_LENGTH = 16  # hexadecimal digits
 
 
 @dataclass(frozen=True)
@@ -41,34 +39,6 @@ class Part:
     problems: list[str]
 
 
-def fingerprint(asked: Sequence[str], root: Path, clips: Sequence[Clip], beside: Sequence[str] = ()) -> str:
-    """Changes with what was asked, a file and what is said of it; parts of another are not taken up.
-
-    Args:
-        asked: recipe, options and the code's version: all that decides how files are read.
-        root: folder of the files.
-        clips: what is read.
-        beside: relative paths of what is read and belongs to no clip.
-    """
-    digest = hashlib.sha256("\0".join(asked).encode())
-    for file in beside:
-        digest.update(f"{file}\0{_state(root / file)}\n".encode())
-    for clip in clips:
-        digest.update(f"{clip.patient}\0{clip.split}\0{clip.cohort}\0".encode())
-        for file in clip.files:
-            digest.update(f"{clip.name}\0{file}\0{_state(root / file)}\n".encode())
-    return digest.hexdigest()[:_LENGTH]
-
-
-def _state(path: Path) -> str:
-    """Size and time of a file; who reads it says what is wrong with one that is gone."""
-    try:
-        stat = path.stat()
-    except (OSError, ValueError):
-        return "gone"
-    return f"{stat.st_size}\0{stat.st_mtime_ns}"
-
-
 class Parts:
     """The folder ``STORE.parts-FINGERPRINT`` beside a store, one file per part.
 
@@ -78,7 +48,8 @@ class Parts:
     Args:
         out: the store.
         fingerprint: of all that decides the parts, 16 hexadecimal digits.
-        dropped_by: errors after which the parts are worth nothing, so that the folder goes too.
+        dropped_by: errors after which the parts are worth nothing, so that the folder goes too; not if the machine
+            is at fault.
         shared: others may write parts with the same fingerprint meanwhile, and the folder stays.
 
     Raises:
@@ -90,7 +61,7 @@ class Parts:
     ) -> None:
         self._out, self._dropped_by, self._shared = out, dropped_by, shared
         self.folder = out.with_name(f"{out.name}.parts-{fingerprint}")
-        self._named = re.compile(rf"{re.escape(out.name)}\.parts-[0-9a-f]{{{_LENGTH}}}")
+        self._named = re.compile(rf"{re.escape(out.name)}\.parts-[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
         self._lock = ExitStack()
 
     def __enter__(self) -> Self:
@@ -112,7 +83,8 @@ class Parts:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if not self._shared:
-            self._clear(whole=kind is None or issubclass(kind, self._dropped_by))
+            spoilt = kind is not None and issubclass(kind, self._dropped_by) and not issubclass(kind, MachineError)
+            self._clear(whole=kind is None or spoilt)
         self._lock.close()
 
     def _clear(self, *, whole: bool) -> None:
@@ -163,7 +135,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Writes a part's arrays, by name, atomically.
 
     Raises:
-        UserError: the disk is full, or the folder went away.
+        MachineError: the disk is full, or the folder went away.
     """
     temporary = path.with_name(f"{path.stem}.tmp-{uuid.uuid4().hex[:8]}")
     try:
@@ -172,7 +144,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise UserError(f"{path.parent}: cannot write there ({error.strerror or error})") from error
+        raise MachineError(f"{path.parent}: cannot write there ({error.strerror or error})") from error
 
 
 def write_part(path: Path, part: Part) -> None:

@@ -11,6 +11,7 @@ from tte_tee.files import write_whole
 
 OUTSIDE, INSIDE = (0, 0, 0), (38, 38, 46)
 _RIM = (225, 225, 225)
+_INK = (30, 30, 30)
 _FONT = 0.42
 
 
@@ -54,7 +55,7 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], *
     )
     for column, title in enumerate(titles):
         left = column * (cell_width + gap)
-        _write(canvas, title, left + 3, 15)
+        write_text(canvas, title, left + 3, 15)
         for row, pictures in enumerate(rows):
             top = header + row * (cell_height + gap)
             enlarged = cv2.resize(pictures[column], (cell_width, cell_height), interpolation=cv2.INTER_NEAREST)
@@ -104,7 +105,7 @@ def captioned(picture: np.ndarray, lines: Sequence[str]) -> np.ndarray:
     for number, line in enumerate(lines):
         while line and _text_width(line) > width - 4:
             line = f"..{line.removeprefix('..')[1:]}" if line != ".." else ""
-        _write(strip, line, 2, row * number + 12)
+        write_text(strip, line, 2, row * number + 12)
     return np.vstack([picture, strip])
 
 
@@ -122,16 +123,19 @@ def legend(label_space: LabelSpace, title: str, width: int, *, outlined: bool = 
         places.append((left, top))
         left += 40 + _text_width(name)
     strip = np.full((top + 24, width, 3), 255, np.uint8)
-    _write(strip, title, 4, 15)
+    write_text(strip, title, 4, 15)
     for (name, colour, thickness), (x, y) in zip(entries, places, strict=True):
         cv2.rectangle(strip, (x, y), (x + 14, y + 14), (0, 0, 0), -1)
         cv2.rectangle(strip, (x + 3, y + 3), (x + 11, y + 11), colour, thickness)
-        _write(strip, name, x + 20, y + 12)
+        write_text(strip, name, x + 20, y + 12)
     return strip
 
 
-def _write(picture: np.ndarray, text: str, left: int, base: int) -> None:
-    cv2.putText(picture, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, _FONT, (30, 30, 30), 1, cv2.LINE_AA)
+def write_text(
+    picture: np.ndarray, text: str, left: int, base: int, *, size: float = _FONT, colour: tuple[int, int, int] = _INK
+) -> None:
+    """Writes a line into a picture, uint8 RGB, from ``left`` on and standing on row ``base``."""
+    cv2.putText(picture, text, (left, base), cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
 
 
 def _text_width(text: str) -> int:
@@ -139,13 +143,25 @@ def _text_width(text: str) -> int:
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Writes an RGB picture atomically."""
-    ok, encoded = cv2.imencode(".png", picture[..., ::-1])
-    if not ok:
-        raise RuntimeError(f"could not encode {path}")
-    write_whole(path, encoded.tobytes())
+    """Writes an RGB picture atomically.
+
+    Raises:
+        UserError: as :func:`write_whole` does.
+    """
+    _write_encoded(path, picture[..., ::-1])
 
 
 def write_values(path: Path, values: np.ndarray) -> None:
-    """Writes uint8 ``[H, W]`` as a PNG of one channel, atomically."""
-    write_whole(path, cv2.imencode(".png", values)[1].tobytes())
+    """Writes uint8 ``[H, W]`` as a PNG of one channel, atomically.
+
+    Raises:
+        UserError: as :func:`write_whole` does.
+    """
+    _write_encoded(path, values)
+
+
+def _write_encoded(path: Path, picture: np.ndarray) -> None:
+    ok, encoded = cv2.imencode(".png", picture)
+    if not ok:
+        raise RuntimeError(f"could not encode {path}")
+    write_whole(path, encoded.tobytes())

@@ -206,6 +206,8 @@ def _group_split(section: Section, groups: tuple[str, ...]) -> SplitRule:
     inner.done()
     if not 0 < carve.share < 1:
         raise inner.error("share", f"expected a number between 0 and 1, found {carve.share}")
+    if carve.source == carve.target:
+        raise inner.error("to", f"'{carve.target}' is where the patients are taken from; name another split")
     return GroupSplit(group, splits, carve)
 
 

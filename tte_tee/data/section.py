@@ -1,6 +1,6 @@
 """A YAML mapping that is taken key by key, so that a slip is named and never passed over."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,13 @@ def load_section(path: Path) -> Section:
     if not isinstance(data, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values; see data/README.md")
     return Section(data, path)
+
+
+def look_up(mapping: Mapping[str, str], value: str, key: str) -> str:
+    """What the recipe's mapping ``key`` says of ``value``; UserError if it says nothing."""
+    if value not in mapping:
+        raise UserError(f"'{value}' is not in '{key}' of the recipe, which knows {', '.join(mapping)}")
+    return mapping[value]
 
 
 class _Loader(yaml.SafeLoader):

@@ -80,6 +80,10 @@ class SectorShape:
         return places
 
 
+DOUBTFUL = 0.5
+"""A sector of less confidence deserves a look."""
+
+
 @dataclass(frozen=True)
 class SectorEstimate:
     """A sector found in an image.
@@ -87,17 +91,15 @@ class SectorEstimate:
     Attributes:
         mask: uint8 ``[H, W]``, 1 inside: the drawn shape where it is trusted, else the convex hull of
             what is bright.
-        shape: the fitted shape, or None where there is nothing to fit.
         confidence: 0 to 1, see :func:`estimate_sector`.
     """
 
     mask: np.ndarray
-    shape: SectorShape | None
     confidence: float
 
 
-def fit_sector(mask: np.ndarray) -> tuple[SectorShape, float]:
-    """The sector that agrees best with a binary mask ``[H, W]``, and their intersection over union.
+def fit_sector(mask: np.ndarray) -> SectorShape:
+    """The sector that agrees best with a binary mask ``[H, W]``.
 
     Raises:
         UserError: the mask is empty.
@@ -105,8 +107,7 @@ def fit_sector(mask: np.ndarray) -> tuple[SectorShape, float]:
     if not mask.any():
         raise UserError("an empty sector has no shape; give each frame a sector, or estimate it from its image")
     inside = (mask > 0).astype(np.uint8)
-    shape = _fit(inside, _first_guesses(inside))
-    return shape, _agreement(shape.draw(inside.shape), inside)
+    return _fit(inside, _first_guesses(inside))
 
 
 def upright_sector(mask: np.ndarray) -> SectorShape:
@@ -139,19 +140,19 @@ def estimate_sector(image: np.ndarray) -> SectorEstimate:
 
     Args:
         image: uint8 ``[H, W]``, one frame or the brightest value of several. A black image gives an
-            empty mask, no shape and confidence 0.
+            empty mask and confidence 0.
     """
     bright = (cv2.medianBlur(image, 5) > _DARK).astype(np.uint8)
     side = max(3, min(image.shape) // 30 * 2 + 1)
     closed = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
     count, regions, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=8)
     if count < 2:
-        return SectorEstimate(np.zeros_like(image), None, 0.0)
+        return SectorEstimate(np.zeros_like(image), 0.0)
     areas = stats[1:, cv2.CC_STAT_AREA]
     largest = (regions == 1 + int(areas.argmax())).astype(np.uint8)
     hull = _hull(largest)
     if hull.sum() < _SMALLEST * hull.size:
-        return SectorEstimate(hull, None, 0.0)
+        return SectorEstimate(hull, 0.0)
     shape = _fit(largest, _first_guesses(hull), tilt=_TILT)
     joined = _join(regions, areas, largest, shape)
     if joined.sum() > largest.sum():
@@ -161,7 +162,7 @@ def estimate_sector(image: np.ndarray) -> SectorEstimate:
         askew = _fit(joined, [shape], tilt=0.0)
         if (other := _confidence(askew, closed, joined, hull)) > _SURE:
             shape, confidence = askew, other
-    return SectorEstimate(shape.draw(image.shape) if confidence >= _TRUSTED else hull, shape, confidence)
+    return SectorEstimate(shape.draw(image.shape) if confidence >= _TRUSTED else hull, confidence)
 
 
 def _hull(region: np.ndarray) -> np.ndarray:
@@ -305,9 +306,3 @@ def _normals(places: np.ndarray, shape: SectorShape) -> np.ndarray:
 
     slope = np.stack([depth(-0.5, 0) - depth(0.5, 0), depth(0, -0.5) - depth(0, 0.5)], 1)
     return slope / np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1e-9)
-
-
-def _agreement(first: np.ndarray, second: np.ndarray) -> float:
-    """Intersection over union of two binary masks."""
-    union = (first | second).sum()
-    return float((first & second).sum() / union) if union else 0.0

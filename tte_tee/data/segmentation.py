@@ -27,10 +27,12 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.alike import refuse_other_kind, refuse_other_origin
 from tte_tee.data.augment import Augmentation
-from tte_tee.data.datamodule import Batch, check_loading, frame_tensors, in_order, usable_frames, whole_run
+from tte_tee.data.curate.choose import evenly, seeded_order
+from tte_tee.data.datamodule import Batch, check_loading, frame_tensors, once_through, whole_run
 from tte_tee.data.leakage import refuse_telling
 from tte_tee.data.mixing import REAL, SYNTHETIC, MixedStream, check_ratio
 from tte_tee.data.store import REAL_ORIGINS, EchoStore
+from tte_tee.data.usable import usable_frames
 from tte_tee.errors import UserError
 
 
@@ -100,8 +102,10 @@ class SegmentationDataModule(L.LightningDataModule):
         eval_batch_size: int = 32,
     ) -> None:
         super().__init__()
-        check_loading(batch_size, eval_batch_size, num_workers, min(seed, patient_seed))
+        check_loading(batch_size, eval_batch_size, num_workers, seed)
         check_ratio(ratio)
+        if patient_seed < 0:
+            raise UserError(f"data.patient_seed {patient_seed}: is 0 or more")
         if synthetic is None and ratio > 0:
             raise UserError(f"data.ratio {ratio} asks for synthetic frames; name their store by data.synthetic")
         if synthetic is not None and ratio == 0:
@@ -227,7 +231,7 @@ class SegmentationDataModule(L.LightningDataModule):
     def fixed_batch(self, size: int) -> Batch:
         """The same few validation frames every time."""
         frames = self.evaluation_frames("val")
-        chosen = frames[np.linspace(0, len(frames) - 1, min(size, len(frames))).round().astype(int)]
+        chosen = frames[evenly(len(frames), size)]
         dataset = SegmentationDataset([self.store], Augmentation("none"), self.seed)
         return default_collate([dataset[REAL, int(i), 0] for i in chosen])
 
@@ -235,18 +239,18 @@ class SegmentationDataModule(L.LightningDataModule):
         keys = [(REAL, int(index), 0) for index in self.evaluation_frames(split)]
         dataset = SegmentationDataset([store], Augmentation("none"), self.seed)
         assert self.trainer is not None
-        return in_order(dataset, keys, self.eval_batch_size, self.trainer)
+        return once_through(dataset, keys, self.eval_batch_size, self.trainer)
 
 
 def choose_patients(patients: Collection[str], count: int, seed: int) -> list[str]:
-    """The first ``count`` of a permutation that depends on the patients and the seed alone; sorted.
+    """The first ``count`` in the seeded order, by which ``data subset --patients`` chooses too; sorted.
 
     Raises:
         UserError: there are not so many patients, or fewer than 1 is asked for.
     """
     if not 1 <= count <= len(patients):
         raise UserError(f"data.patients {count}: the real store has {len(patients)} patients to train on")
-    return sorted(np.random.default_rng(seed).permutation(sorted(patients))[:count].tolist())
+    return sorted(seeded_order(patients, seed)[:count])
 
 
 def _real_frames(store: EchoStore, split: str) -> np.ndarray:

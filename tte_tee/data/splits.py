@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Protocol
 
 from tte_tee.data.importers.files import within
+from tte_tee.data.section import look_up
 from tte_tee.data.store import SPLITS
 from tte_tee.errors import UserError
 
-Assign = Callable[[str, Mapping[str, str]], str]
+SplitOf = Callable[[str, Mapping[str, str]], str]
 """(patient, values of the regex groups) -> split."""
 
 
 class SplitRule(Protocol):
     """How a frame gets its split."""
 
-    def bind(self, root: Path) -> Assign:
+    def bind(self, root: Path) -> SplitOf:
         """Reads what the rule needs from the folder ``root``, and gives the function that decides."""
 
 
@@ -28,7 +29,7 @@ class FixedSplit:
 
     split: str
 
-    def bind(self, root: Path) -> Assign:
+    def bind(self, root: Path) -> SplitOf:
         """A constant."""
         return lambda patient, groups: self.split
 
@@ -59,7 +60,7 @@ class GroupSplit:
     splits: Mapping[str, str]
     carve: Carve | None
 
-    def bind(self, root: Path) -> Assign:
+    def bind(self, root: Path) -> SplitOf:
         """Looks the group up, then carves."""
 
         def assign(patient: str, groups: Mapping[str, str]) -> str:
@@ -80,7 +81,7 @@ class CsvSplit:
 
     path: str
 
-    def bind(self, root: Path) -> Assign:
+    def bind(self, root: Path) -> SplitOf:
         """Reads the file."""
         listed = self._read(within(root, self.path))
 
@@ -121,7 +122,7 @@ class HashSplit:
     shares: Mapping[str, float]
     seed: int
 
-    def bind(self, root: Path) -> Assign:
+    def bind(self, root: Path) -> SplitOf:
         """Walks the shares in the order train, val, test."""
         names = [split for split in SPLITS if self.shares.get(split, 0) > 0]
 
@@ -134,13 +135,6 @@ class HashSplit:
             return names[-1]
 
         return assign
-
-
-def look_up(mapping: Mapping[str, str], value: str, key: str) -> str:
-    """What the recipe's mapping ``key`` says of ``value``; UserError if it says nothing."""
-    if value not in mapping:
-        raise UserError(f"'{value}' is not in '{key}' of the recipe, which knows {', '.join(mapping)}")
-    return mapping[value]
 
 
 def unit_hash(patient: str, seed: int) -> float:

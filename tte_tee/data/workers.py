@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
 
-from tte_tee.errors import UserError
+from tte_tee.errors import MachineError
 
 T = TypeVar("T")
 _FEW = 4  # jobs that are done sooner than a process starts
@@ -42,7 +42,7 @@ def in_order(
         progress: shows the bar on stderr, if that is a terminal.
 
     Raises:
-        UserError: a worker died. Its error, or that of any job, ends the others at once.
+        MachineError: a worker died. Its error, or that of any job, ends the others at once.
     """
     count = cores() if workers is None else workers
     results = _here(function, jobs) if count == 0 or len(jobs) < _FEW else _elsewhere(function, jobs, count)
@@ -91,7 +91,7 @@ def _elsewhere(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]], wo
                     future.result()  # raises what failed first, before its turn comes
             yield under_way.popleft().result()
     except BrokenProcessPool as error:
-        raise UserError(
+        raise MachineError(
             "a worker process died: perhaps for want of memory, which fewer processes would mend; or a script lacks "
             "its 'if __name__ == \"__main__\":', and workers run it again"
         ) from error

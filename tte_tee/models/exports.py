@@ -21,6 +21,7 @@ from tte_tee.files import file_hash, new_folder, read_json, write_json, write_wh
 from tte_tee.models.adapters import plain_unet
 from tte_tee.models.card import CARD, adapter_card, network_card
 from tte_tee.models.folders import LORA_WEIGHTS, RULE, WEIGHTS, Adapter, Base, folder_hash, load_adapter, load_base
+from tte_tee.models.records import read_record
 
 
 def export_base(base: str, out: Path) -> None:
@@ -61,7 +62,7 @@ def export_adapter(adapter: Path, out: Path, base: str | None = None) -> None:
     Raises:
         UserError: it is no LoRA, or does not fit its base; or ``out`` is there.
     """
-    method = read_json(adapter / "adapter.json", "adapter").get("method")
+    method = read_record(adapter / "adapter.json", "adapter").get("method")
     if method != "lora":
         raise UserError(
             f"{adapter}: was made by method '{method}', and PEFT's format holds LoRA alone; "

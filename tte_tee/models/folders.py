@@ -34,6 +34,7 @@ from tte_tee.models.adapters import merge_lora, plain_unet
 from tte_tee.models.card import CARD, adapter_card, base_card
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig, build_unet
 from tte_tee.models.maskr2 import MaskR2
+from tte_tee.models.records import read_record
 
 SHIPPED = "shipped"
 Method = Literal["lora", "full", "scratch", "none"]
@@ -93,7 +94,7 @@ def load_base(base: str) -> Base:
         UserError: the folder is missing or is no base.
     """
     folder = base_folder(base)
-    record = read_json(folder / "base.json", "base")
+    record = read_record(folder / "base.json", "base")
     try:
         config = _denoiser_config(record["denoiser"])
         unet = _load_unet(folder)
@@ -155,8 +156,8 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
             adapter was made for.
     """
     folder = Path(folder)
-    record = read_json(folder / "adapter.json", "adapter")
-    rule = read_json(folder / RULE, "adapter")
+    record = read_record(folder / "adapter.json", "adapter")
+    rule = read_record(folder / RULE, "adapter")
     try:
         where = base or record["base"]
         if not base_folder(where).is_dir():

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from tte_tee.anatomy import LabelSpace
 from tte_tee.errors import UserError
-from tte_tee.files import file_hash, first_line, read_json, whole_folder, write_json, write_whole
+from tte_tee.files import file_hash, first_line, whole_folder, write_json, write_whole
 from tte_tee.models.card import CARD, segmenter_card
+from tte_tee.models.records import read_record
 
 _WEIGHTS = "segmenter.safetensors"
 
@@ -155,7 +156,7 @@ def load_segmenter(folder: str | Path) -> LoadedSegmenter:
         UserError: the folder is no segmenter, or its weights are not those of its network.
     """
     folder = Path(folder)
-    values = read_json(folder / "segmenter.json", "segmenter")
+    values = read_record(folder / "segmenter.json", "segmenter")
     try:
         network = dict(values["network"])
         config = SegmenterConfig(network["network"], tuple(network["channels"]), network["dropout"])

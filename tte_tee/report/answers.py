@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from tte_tee.data.curate.numbers import Table
 from tte_tee.report.analysis import Analysis, mask_fidelity
 from tte_tee.report.cells import Cell
 from tte_tee.report.compare import endpoint
@@ -18,6 +17,7 @@ from tte_tee.report.tables import (
     relation_table,
     setting_words,
 )
+from tte_tee.tables import Table
 
 NOT_COMPUTED, ANSWERED = "not yet computed", "answered"
 _ABOUT_1E5 = 10**4.5, 10**5.5

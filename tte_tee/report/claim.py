@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from tte_tee.data.curate.card import markdown
-from tte_tee.data.curate.numbers import Table
 from tte_tee.files import read_json, write_whole
+from tte_tee.tables import Table, markdown
 
 AUTHORS = "for the authors"
 UNKNOWN = "not recorded"

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from tte_tee.data.curate.numbers import Table
 from tte_tee.report.analysis import Analysis
 from tte_tee.report.cells import Cell
 from tte_tee.report.tables import NOTHING, parameter_words
+from tte_tee.tables import Table
 
 _MEASURED = {
     "adapting, s": ("adapter", "seconds", 0),

@@ -9,8 +9,7 @@ from html import escape
 import cv2
 import numpy as np
 
-from tte_tee.data.curate.card import markdown
-from tte_tee.data.curate.numbers import Table
+from tte_tee.tables import Table, markdown
 
 _KINDS = {b"RIFF": "image/webp", b"<?xm": "image/svg+xml"}
 _NUMBER = re.compile(r"[+-]?\.?\d[\d.,:]*~?(?: [(\[].*| M .*)?|not estimable|-")

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
-from tte_tee.data.curate.numbers import Table
 from tte_tee.report import paper
 from tte_tee.report.analysis import Analysis, fidelity_rows
 from tte_tee.report.cells import Cell
 from tte_tee.report.compare import OVERALL, Comparison
 from tte_tee.report.tables import NOTHING, Row, comparison_words, parameter_words
+from tte_tee.tables import Table
 
 ABOUT = (
     "The paper's rows are of other data (real TEE, its size unknown) and of another network: their level does not "

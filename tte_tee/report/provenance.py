@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tte_tee.data.curate.numbers import Table
 from tte_tee.files import without_folders
 from tte_tee.report.cells import Cell, Cohort
 from tte_tee.report.tables import number_words
+from tte_tee.tables import Table
 
 _UNKNOWN = "unknown"
 

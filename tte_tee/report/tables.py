@@ -4,12 +4,12 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from tte_tee.data.curate.numbers import Table
 from tte_tee.metrics.statistics import Interval
 from tte_tee.report.analysis import Analysis, fidelity_rows, mask_fidelity
 from tte_tee.report.cells import Cell
 from tte_tee.report.compare import CANDIDATES, Comparison
 from tte_tee.report.copies import share_words
+from tte_tee.tables import Table
 
 NOTHING, UNKNOWN = "-", "not estimable"
 Row = tuple[str, ...]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import tte_tee
-from tte_tee.data.curate.numbers import Table
 from tte_tee.errors import UserError
 from tte_tee.files import check_suffix, without_folders, write_whole
 from tte_tee.metrics.statistics import RESAMPLES
@@ -19,6 +18,7 @@ from tte_tee.report.cells import cohorts_of, read_cells
 from tte_tee.report.compare import RIGHT_HEART
 from tte_tee.report.document import Section, to_html, to_markdown
 from tte_tee.report.page import TITLE, sections
+from tte_tee.tables import Table
 
 _COLUMNS = (
     "study", "tested_on", "development", "store", "arm", "label", "measure", "seeds", "dice", "dice_sd", "baseline",

@@ -15,11 +15,11 @@ from tte_tee.data.curate.copying import join_licences
 from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, learnt_from, seen_in
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter, check_target
 from tte_tee.errors import UserError
+from tte_tee.provenance import provenance
 from tte_tee.studio.draw import NOISE, THREADS, Drawing
 from tte_tee.studio.heart import provenance_of
 from tte_tee.studio.uploads import check_kind
 from tte_tee.synthesis.generate import drawn_by, generated_info, known_to
-from tte_tee.synthesis.provenance import provenance
 
 MADE_BY = "studio"
 _Row = tuple[np.ndarray, np.ndarray, np.ndarray, FrameInfo]

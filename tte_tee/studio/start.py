@@ -7,17 +7,17 @@ from pathlib import Path
 from tte_tee.anatomy import TEE, LabelSpace, solve
 from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_in
 from tte_tee.data.phantom import HeartMasks, study_spec, write_heart_masks, write_phantom
-from tte_tee.data.phantom.version import stamp
+from tte_tee.data.phantom.version import is_of_this_version
 from tte_tee.data.shape_model import ShapeModel, fit_shape_model, load_shape_model, save_shape_model
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.models.folders import SHIPPED, Adapter, load_adapter, load_base, save_adapter
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.models.segmenter import LoadedSegmenter, load_segmenter
+from tte_tee.provenance import provenance
 from tte_tee.studio.album import Album
 from tte_tee.studio.judge import Training, check_segmenter, learnt_elsewhere, read_training
 from tte_tee.studio.uploads import check_kind
-from tte_tee.synthesis.provenance import provenance
 
 WORK = Path("runs/studio")
 """Where the page keeps what it makes."""
@@ -171,7 +171,7 @@ def _masks_to_begin_from(space: LabelSpace, size: tuple[int, int], work: Path) -
 
 
 def _is_of_this_phantom(path: Path) -> bool:
-    return path.exists() and (EchoStore(path).provenance.get("phantom") or {}).items() >= stamp().items()
+    return path.exists() and is_of_this_version(EchoStore(path).provenance)
 
 
 def _phantom_shapes(stores: Mapping[str, EchoStore], size: tuple[int, int], work: Path) -> ShapeModel:

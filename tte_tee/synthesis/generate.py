@@ -10,13 +10,14 @@ import numpy as np
 
 from tte_tee.data.curate.card import card_path, write_card
 from tte_tee.data.curate.copying import check_out
-from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN, patients_of_masks, seen_in
 from tte_tee.data.parts import Parts
 from tte_tee.data.store import MOST_FRAMES, EchoStore, FrameInfo, StoreWriter
+from tte_tee.data.usable import usable_frames
 from tte_tee.errors import UserError
 from tte_tee.models.devices import named_device
 from tte_tee.models.folders import Adapter, load_adapter
+from tte_tee.provenance import provenance
 from tte_tee.synthesis.batches import (
     Drawing,
     cut,
@@ -26,7 +27,6 @@ from tte_tee.synthesis.batches import (
     fingerprint,
 )
 from tte_tee.synthesis.frames import Sampling
-from tte_tee.synthesis.provenance import provenance
 from tte_tee.synthesis.shards import Shard, refuse_missing
 
 _MOST_THREADS = 1024  # a machine may have fewer cores than the one whose frames are drawn again

@@ -20,7 +20,7 @@ from tte_tee.metrics.cases import BOTH_EMPTY, Pair
 from tte_tee.metrics.clinical import ClinicalMeasures, measure
 from tte_tee.metrics.segmentation import SegmentationResult, evaluate
 from tte_tee.models.segmenter import LoadedSegmenter
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 from tte_tee.tasks.finding import Found, check_labels
 
 _TRUE = ("annotated", "phantom")  # sources of masks that may be scored against

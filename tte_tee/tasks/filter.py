@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.data.curate.card import card_path, write_card
-from tte_tee.data.curate.copying import Part, copy_frames
+from tte_tee.data.curate.copying import Selection, copy_frames
 from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_by_learning_from, seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
@@ -22,7 +22,7 @@ from tte_tee.metrics.cases import BOTH_EMPTY
 from tte_tee.metrics.coincidence import Calibration
 from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 from tte_tee.tasks.copies.scores import COPY, coincidence_within, read_frames, score_copies, with_verdicts
 from tte_tee.tasks.copies.stores import refuse_other_training
 from tte_tee.tasks.evaluation import score, true_frames
@@ -140,7 +140,7 @@ def write_filtered(
         BASE_SEEN: sorted(seen_in(synthetic.provenance, BASE_SEEN)),
     }
     card_path(out)
-    copy_frames(out, [Part(synthetic, filtered.kept)], command=command, rule=rule)
+    copy_frames(out, [Selection(synthetic, filtered.kept)], command=command, rule=rule)
     write_card(out)
 
 

@@ -15,7 +15,7 @@ from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.devices import named_device
 from tte_tee.models.segmenter import LoadedSegmenter, as_input
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 
 Found = Mapping[int, np.ndarray]
 """Index of a frame in its store -> ids uint8 ``[H, W]``."""

@@ -3,13 +3,10 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tte_tee.anatomy import STRUCTURES
+from tte_tee.anatomy import STRUCTURES, WITHOUT_PLANE
 from tte_tee.data.curate.numbers import (
-    DOUBTFUL,
     StoreNumbers,
-    Table,
     count_store,
     geometry_table,
     source_table,
@@ -17,10 +14,12 @@ from tte_tee.data.curate.numbers import (
     structure_table,
     view_table,
 )
-from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN, seen_in
+from tte_tee.data.leakage import BASE_SEEN, SEEN, published, seen_in
+from tte_tee.data.sector import DOUBTFUL
 from tte_tee.data.store import HELD_OUT, SCHEMA_VERSION, EchoStore
 from tte_tee.errors import UserError
 from tte_tee.files import without_folders, write_whole
+from tte_tee.tables import Table, markdown
 
 _MARK = "Echo store, schema"
 _FEW = 10  # patients; fewer say little about hearts at large
@@ -91,12 +90,6 @@ def card(numbers: StoreNumbers) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown(table: Table) -> str:
-    """A table in Markdown under its title."""
-    lines = [table.header, tuple("---" for _ in table.header), *table.rows]
-    return "\n".join([f"**{table.title}**", "", *(f"| {' | '.join(map(_cell, line))} |" for line in lines)])
-
-
 def limits(numbers: StoreNumbers) -> Iterator[str]:
     """What to state wherever a number from this store is printed, as far as the data show it."""
     frames, patients = numbers.frames, numbers.patients
@@ -122,7 +115,7 @@ def limits(numbers: StoreNumbers) -> Iterator[str]:
         )
     if phaseless := numbers.count("phase", "unknown"):
         yield f"Unknown phase: {_share(phaseless, frames)}."
-    if other := numbers.count("view", "other"):
+    if other := numbers.count("view", *WITHOUT_PLANE):
         yield f"Other views: the generator knows no plane for {_share(other, frames)}."
     if nobody := numbers.count("cohort", "none"):
         yield f"No cohort: nobody said which stage may see {_share(nobody, frames)}."
@@ -162,7 +155,7 @@ def _making(numbers: StoreNumbers) -> Iterator[str]:
         yield f"```\n{without_folders(store.command)}\n```"
     if store.provenance:
         yield "Provenance:"
-        yield f"```json\n{json.dumps(_public(store.provenance), indent=2, ensure_ascii=False)}\n```"
+        yield f"```json\n{json.dumps(published(store.provenance, named=False), indent=2, ensure_ascii=False)}\n```"
 
 
 def _generation(numbers: StoreNumbers) -> Iterator[str]:
@@ -206,24 +199,8 @@ def _uses(numbers: StoreNumbers) -> str:
     return f"What is there to use: {', '.join(uses)}.{once} State the limits above beside any result."
 
 
-def _public(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: f"{len(item)} patients" if key in (SEEN, BASE_SEEN, MASK_SEEN) else _public(item)
-            for key, item in value.items()
-            if key != "time"
-        }
-    if isinstance(value, list):
-        return [_public(item) for item in value]
-    return without_folders(value) if isinstance(value, str) else value
-
-
 def _share(some: int, total: int) -> str:
     return f"{some:,} of {total:,} frames"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _plain(text: str) -> str:

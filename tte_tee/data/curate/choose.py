@@ -1,6 +1,7 @@
 """Which frames and patients to take: seeded, spread evenly, and nested."""
 
 from collections import Counter, defaultdict, deque
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from tte_tee.data.splits import unit_hash
 _Queues = dict[tuple[str, str], deque[int]]
 
 
-def draw(purpose: str, name: str, seed: int) -> tuple[float, str]:
+def seeded_key(purpose: str, name: str, seed: int) -> tuple[float, str]:
     """What seeded orders sort by.
 
     Two purposes have nothing in common: patients of a low number in one are not those of a low number
@@ -19,12 +20,17 @@ def draw(purpose: str, name: str, seed: int) -> tuple[float, str]:
     return unit_hash(f"{purpose} {name}", seed), name
 
 
-def seeded_order(names: pd.Series, seed: int) -> list[str]:
+def seeded_order(names: Iterable[str], seed: int) -> list[str]:
     """The different ``names`` in an order that depends on each name and the seed alone.
 
     The first five are the first five of the first ten, and stay in order when others come or go.
     """
-    return sorted(names.unique(), key=lambda name: draw("choose", name, seed))
+    return sorted(set(names), key=lambda name: seeded_key("choose", name, seed))
+
+
+def evenly(count: int, size: int) -> np.ndarray:
+    """``size`` of ``count`` positions from the first to the last, or all where there are fewer; int ``[N]``."""
+    return np.linspace(0, count - 1, min(size, count)).round().astype(int)
 
 
 def spread(table: pd.DataFrame, count: int, seed: int) -> np.ndarray:
@@ -53,7 +59,7 @@ def _by_patient(table: pd.DataFrame, seed: int) -> dict[str, _Queues]:
     queues: dict[str, _Queues] = defaultdict(lambda: defaultdict(deque))
     columns = (table[name].tolist() for name in ("key", "patient", "view", "phase"))
     for position, (_, patient, view, phase) in sorted(
-        enumerate(zip(*columns, strict=True)), key=lambda row: draw("choose", row[1][0], seed)
+        enumerate(zip(*columns, strict=True)), key=lambda row: seeded_key("choose", row[1][0], seed)
     ):
         queues[patient][view, phase].append(position)
     return queues

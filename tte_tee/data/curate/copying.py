@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-import tte_tee
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter, check_target
 from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
+from tte_tee.provenance import made_with
 
 _AND = " AND "  # as in SPDX expressions: all of them hold
 
 
 @dataclass(frozen=True)
-class Part:
+class Selection:
     """Frames of one store, in the order to be written, and what is to change in what is said of them."""
 
     store: EchoStore
@@ -38,12 +38,12 @@ def check_out(out: Path, *stores: EchoStore) -> None:
 
 
 def copy_frames(
-    out: Path, parts: Sequence[Part], *, command: str, rule: Mapping[str, Any], progress: bool = False
+    out: Path, parts: Sequence[Selection], *, command: str, rule: Mapping[str, Any], progress: bool = False
 ) -> None:
     """Writes the frames of ``parts`` into the store ``out``, with the label space of the first.
 
-    The licences of all parts hold for the whole. The provenance keeps ``rule`` and, for each part,
-    its name, hash, licence, command and own provenance.
+    The licences of all parts hold for the whole. The provenance keeps commit and versions,
+    ``rule`` and, for each part, its name, hash, licence, command and own provenance.
 
     Args:
         out: store to write.
@@ -55,7 +55,7 @@ def copy_frames(
     Raises:
         UserError: as StoreWriter raises.
     """
-    record = {"tte_tee": tte_tee.__version__, **rule, "from": [record_of(part.store) for part in parts]}
+    record = {**made_with(), **rule, "from": [record_of(part.store) for part in parts]}
     licence = join_licences([part.store.licence for part in parts])
     jobs = [(part, int(index)) for part in parts for index in part.indices]
     space = parts[0].store.label_space

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from tte_tee.data.curate.choose import spread
-from tte_tee.data.curate.numbers import StoreNumbers, Table, all_tables
+from tte_tee.data.curate.numbers import StoreNumbers, all_tables
 from tte_tee.data.pictures import captioned, colour_mask, contact_sheet, enlarge, grey, legend, overlay, write_png
 from tte_tee.data.store import SCHEMA_VERSION, EchoStore
+from tte_tee.tables import Table
 
 _SIDE = 192  # pixels of a picture on the sheet
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from tte_tee.data.alike import refuse_other_kind
-from tte_tee.data.curate.copying import Part, check_out, copy_frames
+from tte_tee.data.curate.copying import Selection, check_out, copy_frames
 from tte_tee.data.store import EchoStore, check_table
 from tte_tee.errors import UserError
 
@@ -32,7 +32,7 @@ def merge_stores(paths: Sequence[Path], out: Path, *, command: str, progress: bo
     for column in ("split", "cohort"):
         _refuse_leaks(table, column)
     check_table(table, str(out))
-    parts = [Part(store, store.indices()) for store in stores]
+    parts = [Selection(store, store.indices()) for store in stores]
     copy_frames(out, parts, command=command, rule={"made_by": "merge"}, progress=progress)
 
 

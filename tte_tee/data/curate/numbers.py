@@ -1,19 +1,17 @@
 """The numbers of a store: counted once, shown by ``data inspect`` and by ``data card``."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from tte_tee.anatomy import PHASES, VIEWS
+from tte_tee.data.sector import DOUBTFUL
 from tte_tee.data.store import COHORTS, MASK_SOURCES, ORIGINS, SPLITS, EchoStore
+from tte_tee.tables import Table
 
 SAMPLE = 2000
 """Labelled frames whose pixels are read; more would not change a percentage that is shown."""
-
-DOUBTFUL = 0.5
-"""A sector of less confidence deserves a look."""
 
 
 @dataclass(frozen=True)
@@ -111,15 +109,6 @@ def _structure(name: str, pixels: np.ndarray, sectors: np.ndarray, spacing: np.n
         float((pixels[inside] / sectors[inside]).mean()) if inside.any() else None,
         float((pixels[known] * spacing[known]).mean() / 100) if known.any() else None,
     )
-
-
-@dataclass(frozen=True)
-class Table:
-    """Words and numbers in rows, ready to be shown."""
-
-    title: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
 
 
 def split_table(table: pd.DataFrame) -> Table:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tte_tee.data.curate.choose import draw
-from tte_tee.data.curate.copying import Part, check_out, copy_frames
+from tte_tee.data.curate.choose import seeded_key
+from tte_tee.data.curate.copying import Selection, check_out, copy_frames
 from tte_tee.data.store import HELD_OUT, SPLITS, EchoStore, check_table
 from tte_tee.errors import UserError
 
@@ -49,7 +49,7 @@ def split_store(
     check_table(store.table.assign(split=store.table["patient"].map(splits).fillna("test")), str(out))
     copy_frames(
         out,
-        [Part(store, store.indices(), lambda info: replace(info, split=splits.get(info.patient, "test")))],
+        [Selection(store, store.indices(), lambda info: replace(info, split=splits.get(info.patient, "test")))],
         command=command,
         rule={"made_by": "split", "val": val, "test": test, "by": list(by), "seed": seed},
         progress=progress,
@@ -99,8 +99,8 @@ def assign_splits(kinds: Mapping[str, str], shares: Mapping[str, float], seed: i
         members[kind].append(patient)
     line = [
         patient
-        for kind in sorted(members, key=lambda kind: draw("kind", kind, seed))
-        for patient in sorted(members[kind], key=lambda patient: draw("split", patient, seed))
+        for kind in sorted(members, key=lambda kind: seeded_key("kind", kind, seed))
+        for patient in sorted(members[kind], key=lambda patient: seeded_key("split", patient, seed))
     ]
     given: Counter[str] = Counter()
     splits = {}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.data.curate.choose import seeded_order, spread
-from tte_tee.data.curate.copying import Part, check_out, copy_frames
+from tte_tee.data.curate.copying import Selection, check_out, copy_frames
 from tte_tee.data.store import HELD_OUT, EchoStore, check_table
 from tte_tee.errors import UserError
 
@@ -90,7 +90,7 @@ def write_subset(path: Path, out: Path, subset: Subset, *, command: str, progres
     store = EchoStore(path)
     check_out(out, store)
     indices = subset.kept(store)
-    part = Part(store, indices)
+    part = Selection(store, indices)
     if cohort := subset.set_cohort:
         table = store.table.iloc[indices]
         held = table[table["cohort"].isin(HELD_OUT) & (table["cohort"] != cohort)]
@@ -101,5 +101,5 @@ def write_subset(path: Path, out: Path, subset: Subset, *, command: str, progres
                 "which nobody leaves; choose others with --cohort"
             )
         check_table(table.assign(cohort=cohort), str(out))
-        part = Part(store, indices, lambda info: replace(info, cohort=cohort))
+        part = Selection(store, indices, lambda info: replace(info, cohort=cohort))
     copy_frames(out, [part], command=command, rule={"made_by": "subset", **subset.rule()}, progress=progress)

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from tte_tee.anatomy import VIEWS, LabelSpace
 from tte_tee.data.store import ARRAYS, COLUMNS, EchoStore, content_hash, table_faults
 from tte_tee.errors import UserError
+from tte_tee.files import first_line
 
 _NAMED = 3  # keys that a finding names
 
@@ -95,8 +96,8 @@ def verify_store(path: Path, *, progress: bool = False) -> list[Finding]:
             findings += _attributes(store, content_hash(file, visit))
     except UserError as error:
         return [Finding(True, str(error).removeprefix(f"{path}: "))]
-    except (OSError, ValueError) as error:
-        return [Finding(True, f"cannot be read to its end ({error}); copy or make it again")]
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError) as error:
+        return [Finding(True, f"cannot be read to its end ({first_line(error)}); copy or make it again")]
     table = store.table
     findings += _find(True, table, _broken_rows(table))
     findings += _find(True, table, _broken_pixels(table, facts))

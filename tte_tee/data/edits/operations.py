@@ -154,7 +154,7 @@ def _shape(frame: MaskFrame) -> SectorShape:
 
 @lru_cache(_SHAPES)
 def _fitted(pixels: bytes, shape: tuple[int, int]) -> SectorShape:
-    return fit_sector(np.frombuffer(pixels, np.uint8).reshape(shape))[0]
+    return fit_sector(np.frombuffer(pixels, np.uint8).reshape(shape))
 
 
 def _stretch(frame: MaskFrame, shape: SectorShape) -> float:

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from tte_tee.data.curate.choose import evenly
 from tte_tee.data.pictures import captioned, colour_mask, contact_sheet, enlarge, legend
 from tte_tee.data.store import EchoStore
 
@@ -12,7 +13,7 @@ def before_and_after(store: EchoStore, edited: EchoStore) -> np.ndarray:
     """Masks spread over an edited store beside those of ``store`` that they were made from, uint8 RGB."""
     place = {key: index for index, key in enumerate(store.table["key"])}
     rows = []
-    for index in np.linspace(0, len(edited) - 1, min(_SHOWN, len(edited))).round().astype(int):
+    for index in evenly(len(edited), _SHOWN):
         info = edited.info(int(index))
         pairs = ((store, place[info.parent]), (edited, int(index)))
         rows.append([_picture(*pair) for pair in pairs])

@@ -15,11 +15,11 @@ import pandas as pd
 
 from tte_tee.data.alike import refuse_other_kind
 from tte_tee.data.curate.copying import join_licences
-from tte_tee.data.datamodule import usable_frames
 from tte_tee.data.exporters.record import RECORD, TABLE, write_record
 from tte_tee.data.leakage import refuse_telling
 from tte_tee.data.pictures import write_values
 from tte_tee.data.store import EchoStore, check_table
+from tte_tee.data.usable import usable_frames
 from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 from tte_tee.files import check_new, new_folder, write_json, write_whole

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-import tte_tee
 from tte_tee.data.curate.copying import record_of
 from tte_tee.data.leakage import published
 from tte_tee.data.store import EchoStore
 from tte_tee.files import write_json, write_whole
+from tte_tee.provenance import made_with
 
 TABLE, RECORD, CARD = "frames.csv", "provenance.json", "README.md"
 
@@ -24,6 +24,6 @@ def write_record(folder: Path, stores: Sequence[EchoStore], table: pd.DataFrame,
         words: paragraphs of the card.
     """
     write_whole(folder / TABLE, table.to_csv(index=False, lineterminator="\n").encode())
-    record = {"tte_tee": tte_tee.__version__, "from": [record_of(store) for store in stores]}
+    record = {**made_with(), "from": [record_of(store) for store in stores]}
     write_json(folder / RECORD, published(record))
     write_whole(folder / CARD, ("\n\n".join(words) + "\n").encode())

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from tte_tee.data.importers.dicom_file import Region
+from tte_tee.data.importers.fields import NO_MASKS
 from tte_tee.data.section import Section
 from tte_tee.errors import UserError
 
-NO_MASKS = "none"
 _FIELDS = {"folder": ".*", "stem": "[^/]+", "frame": r"\d+"}
 _PADDED = re.compile(r"0\d{1,2}d?")
 

@@ -69,7 +69,7 @@ class EchonetDynamicImporter:
 
     def clips(self, root: Path, assign: Assign, problems: Problems) -> Listing:
         """One clip per traced video."""
-        files = list_files(root)
+        files = set(list_files(root))
         splits = _read_list(within(root, _LIST), problems)
         traces = _read_traces(within(root, _TRACES), splits, problems)
         clips = []
@@ -139,7 +139,7 @@ def _read_traces(path: Path, listed: dict[str, tuple[int, str]], problems: Probl
             lines.setdefault(name, {}).setdefault(int(frame), []).append((row, corners))
             bad.remove(name)
     traces: dict[str, list[Trace]] = {}
-    for name in lines.keys() - bad:
+    for name in sorted(lines.keys() - bad):
         with problems.noted():
             traces[name] = _with_phases([_trace(path, frame, lines[name][frame]) for frame in sorted(lines[name])])
     return traces

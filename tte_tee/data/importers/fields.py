@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tte_tee.anatomy import PHASES, VIEWS
-from tte_tee.data.section import Section
-from tte_tee.data.splits import look_up
+from tte_tee.data.section import Section, look_up
+
+NO_MASKS = "none"
+"""Value of ``masks`` in a recipe of pictures that nobody labelled."""
 
 
 @dataclass(frozen=True)

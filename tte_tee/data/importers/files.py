@@ -58,14 +58,15 @@ def within(root: Path, relative: str) -> Path:
     return path
 
 
-def read_bytes(path: Path) -> bytes:
-    """The content of a file.
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """The content of a file, or its first ``most`` bytes.
 
     Raises:
         UserError: it cannot be read, or has nothing in it.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(most)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error}); check that it is there") from error
     if not data:

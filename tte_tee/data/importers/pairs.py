@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tte_tee.data.importers.contract import Assign, Clip, Problems
-from tte_tee.data.importers.fields import Names, parse_names, parse_pattern, parse_template, template_pattern
+from tte_tee.data.importers.fields import NO_MASKS, Names, parse_names, parse_pattern, parse_template, template_pattern
 from tte_tee.data.importers.files import list_files
 from tte_tee.data.section import Section
 from tte_tee.errors import UserError
 
-NO_MASKS = "none"
 Groups = Mapping[str, str]
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from tte_tee.data.importers.contract import RawFrame
-from tte_tee.data.importers.files import check_declared
 from tte_tee.data.importers.pairs import Pair
 from tte_tee.data.importers.volumes import Volume, read_image, read_labels, stem, to_grey
 from tte_tee.data.section import Section
@@ -89,7 +88,6 @@ def read_stack(
     """
     grey = read_image(root, image)
     grey = axes.arrange(Volume(to_grey(grey, root / image, window), grey.spacing), root / image)
-    check_declared(root / image, (max(grey.values.shape[1:]),) * 2, 1)  # frames are padded to squares
     if mask is None:
         return grey, None
     values = axes.arrange(read_labels(root, mask), root / mask).values

@@ -47,6 +47,6 @@ def read_video_frames(path: Path, wanted: Collection[int]) -> tuple[dict[int, np
 
 def _check_magic(path: Path) -> None:
     """Only AVI: FFmpeg would also follow a playlist, wherever that leads."""
-    data = read_bytes(path)[:12]
+    data = read_bytes(path, 12)
     if data[:4] != b"RIFF" or data[8:] != b"AVI ":
         raise UserError(f"{path}: is no AVI file; copy it again, or move it away")

@@ -185,7 +185,7 @@ def _check_meta(root: Path, path: Path) -> None:
     Raises:
         UserError: it has too many axes; or its pixels are in several files, or outside of ``root``.
     """
-    head = read_bytes(path)[:_HEADER_BYTES].decode("latin-1")
+    head = read_bytes(path, _HEADER_BYTES).decode("latin-1")
     fields = re.findall(r"^[ \t]*(NDims|ElementDataFile)[ \t]*[=:][ \t]*([^\r\n]*)", head, re.IGNORECASE | re.MULTILINE)
     axes = [value.strip() for name, value in fields if name.lower() == "ndims"]
     pixels = [value.strip() for name, value in fields if name.lower() == "elementdatafile"]

@@ -7,20 +7,20 @@ population. Nothing is imaged: no ultrasound is rendered.
 """
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rich.progress import track
 
 from tte_tee.anatomy import TEE
 from tte_tee.data.phantom.frame import PATIENTS, derived_seed, draw_heart, trace
 from tte_tee.data.phantom.probe import transoesophageal
 from tte_tee.data.phantom.version import stamp
-from tte_tee.data.phantom.write import LICENCE, MAXIMUM_SIZE, MINIMUM_SIZE, command_of, plane_names
+from tte_tee.data.phantom.write import LICENCE, MAXIMUM_SIZE, MINIMUM_SIZE, check_angles, command_of, plane_names
 from tte_tee.data.store import FrameInfo, StoreWriter
+from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
+from tte_tee.provenance import made_with
 
 SOURCES = {"atlas": "atlas", "oracle": PATIENTS["tee"]}
 """The population of hearts behind each source of masks."""
@@ -54,10 +54,7 @@ class HeartMasks:
             raise UserError(f"masks: {self.hearts} hearts of seed {self.seed}; ask for 1 or more, of seed 0 or more")
         if not MINIMUM_SIZE <= self.size <= MAXIMUM_SIZE:
             raise UserError(f"masks: size {self.size}; use {MINIMUM_SIZE} to {MAXIMUM_SIZE} pixels")
-        if any(not 0 < angle < 90 for angle in self.angles) or len(set(self.angles)) != len(self.angles):
-            raise UserError(
-                f"masks: angles {', '.join(map(str, self.angles))}; name each once, strictly between 0 and 90"
-            )
+        check_angles("masks", self.angles)
 
     def patient(self, index: int) -> str:
         """Identifier of heart ``index``, unlike any phantom patient's."""
@@ -71,16 +68,19 @@ class HeartMasks:
 def write_heart_masks(spec: HeartMasks, path: str | Path, *, progress: bool = False) -> None:
     """Writes every heart's planes at ED and ES into one store: masks, sectors and spacing; images are zeros.
 
+    Args:
+        spec: what to slice.
+        path: store to write, or to replace.
+        progress: shows a bar on stderr, if that is a terminal.
+
     Raises:
         UserError: the folder cannot be written.
     """
     path = Path(path)
-    hearts: Iterator[int] | range = range(spec.hearts)
-    if progress:
-        hearts = iter(track(hearts, description=f"{spec.source} masks"))
-    provenance = json.dumps({"phantom": {**stamp(), "masks": spec.source, "population": SOURCES[spec.source]}})
+    phantom = {**stamp(), "masks": spec.source, "population": SOURCES[spec.source]}
+    provenance = json.dumps({**made_with(), "phantom": phantom})
     with StoreWriter(path, TEE, licence=LICENCE, command=spec.command(path.name), provenance=provenance) as store:
-        for index in hearts:
+        for index in with_bar(range(spec.hearts), f"{spec.source} masks", progress):
             _append_heart(store, spec, index)
 
 

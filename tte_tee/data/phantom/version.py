@@ -8,6 +8,9 @@ publishes the difficulty anew (``experiments/results/phantom_frozen``). Stores o
 must not meet in one comparison.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 PHANTOM_VERSION = "1"
 REFERENCE = "75c164bba6877e630f6143d683cfcc50bcc994ee575ba5e90215cd1184b6c718"
 """SHA-256 of the reference frames of this version."""
@@ -16,3 +19,9 @@ REFERENCE = "75c164bba6877e630f6143d683cfcc50bcc994ee575ba5e90215cd1184b6c718"
 def stamp() -> dict[str, str]:
     """What a phantom store records of the phantom that made it."""
     return {"version": PHANTOM_VERSION, "reference": REFERENCE}
+
+
+def is_of_this_version(provenance: Mapping[str, Any]) -> bool:
+    """Whether a store of such provenance was drawn by this version of the phantom."""
+    said = provenance.get("phantom")
+    return isinstance(said, dict) and said.items() >= stamp().items()

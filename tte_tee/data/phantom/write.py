@@ -1,6 +1,7 @@
 """A whole phantom store: patients, views and phases, split by patient."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
@@ -12,6 +13,7 @@ from tte_tee.data.phantom.version import stamp
 from tte_tee.data.store import HELD_OUT, FrameInfo, StoreWriter
 from tte_tee.data.workers import in_order
 from tte_tee.errors import UserError
+from tte_tee.provenance import made_with
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -66,11 +68,7 @@ class PhantomSpec:
             raise UserError(f"phantom: size {self.size}; use {MINIMUM_SIZE} to {MAXIMUM_SIZE} pixels")
         if self.angles and self.domain != "tee":
             raise UserError("phantom: only a TEE probe turns its plane; leave angles out or use domain tee")
-        if any(not 0 < angle < 90 for angle in self.angles) or len(set(self.angles)) != len(self.angles):
-            raise UserError(
-                f"phantom: angles {', '.join(map(str, self.angles))}; name each once, strictly between 0 and 90 "
-                "(ME4C at 0 and ME2C at 90 are always there)"
-            )
+        check_angles("phantom", self.angles)
         if not (self.val >= 0 and self.test >= 0 and self.val + self.test < 1):
             raise UserError(
                 f"phantom: val {self.val} and test {self.test}; use shares of 0 or more that leave some for train"
@@ -99,6 +97,19 @@ class PhantomSpec:
         return command_of(self, "data phantom", out)
 
 
+def check_angles(kind: str, angles: Sequence[int]) -> None:
+    """Refuses further omniplane angles that are no planes between the two standard ones.
+
+    Raises:
+        UserError: saying which are meant; ``kind`` begins the message.
+    """
+    if any(not 0 < angle < 90 for angle in angles) or len(set(angles)) != len(angles):
+        raise UserError(
+            f"{kind}: angles {', '.join(map(str, angles))}; name each once, strictly between 0 and 90 "
+            "(ME4C at 0 and ME2C at 90 are always there)"
+        )
+
+
 def command_of(spec: "DataclassInstance", command: str, out: str) -> str:
     """The command line whose options are the fields of ``spec``; some are left out where they are as by default."""
     words = [f"python -m tte_tee {command}"]
@@ -122,7 +133,7 @@ def write_phantom(spec: PhantomSpec, path: str | Path, *, workers: int | None = 
         UserError: the folder cannot be written.
     """
     path = Path(path)
-    command, provenance = spec.command(path.name), json.dumps({"phantom": stamp()})
+    command, provenance = spec.command(path.name), json.dumps({**made_with(), "phantom": stamp()})
     with StoreWriter(path, DOMAINS[spec.domain], licence=LICENCE, command=command, provenance=provenance) as store:
         jobs = [(spec, index) for index in range(spec.patients)]
         drawn = in_order(_views, jobs, workers=workers, description=f"{spec.domain} phantom", progress=progress)

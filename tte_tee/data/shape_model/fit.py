@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from tte_tee.anatomy import VIEWS
+from tte_tee.anatomy import VIEWS, WITHOUT_PLANE
 from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.sector import fit_sector
 from tte_tee.data.shape_model.fields import to_fields
@@ -37,7 +37,7 @@ def fit_shape_model(
 
     Args:
         store: frames without a mask are left out.
-        views: to learn; by default all in split ``train`` but ``other``.
+        views: to learn; by default all in split ``train`` that have a plane.
         cohorts: whose patients are learnt from; by default all but ``pool`` and the held-out ones.
         variance: share of the training variance that the modes keep.
         record: to be kept with the model.
@@ -72,7 +72,7 @@ def _choose(store: EchoStore, cohorts: Sequence[str]) -> dict[str, np.ndarray]:
     """Indices of the frames to learn from, by view."""
     table = store.table
     usable = (table["split"] == "train") & (table["mask_source"] != "none") & table["cohort"].isin(list(cohorts))
-    return {view: np.flatnonzero(usable & (table["view"] == view)) for view in VIEWS if view != "other"}
+    return {view: np.flatnonzero(usable & (table["view"] == view)) for view in VIEWS if view not in WITHOUT_PLANE}
 
 
 def _checked_views(store: EchoStore, chosen: Mapping[str, np.ndarray], views: Sequence[str] | None) -> list[str]:
@@ -122,7 +122,7 @@ def _sectors(sectors: Sequence[np.ndarray], name: str, progress: bool) -> np.nda
     known: dict[bytes, np.ndarray] = {}
     for sector in with_bar(sectors, f"sectors of {name}", progress):
         if (seen := sector.tobytes()) not in known:
-            known[seen] = to_outline(fit_sector(sector)[0], float(max(sector.shape)))
+            known[seen] = to_outline(fit_sector(sector), float(max(sector.shape)))
     return np.stack([known[sector.tobytes()] for sector in sectors])
 
 
@@ -150,6 +150,9 @@ def principal_modes(
     Returns:
         Mean ``[D]``, modes ``[M, D]`` (orthonormal; the largest entry of each is positive), standard deviations
         ``[M]``, all float32, and the share of the variance of each mode.
+
+    Raises:
+        UserError: the vectors are all the same.
     """
     mean = vectors.mean(axis=0, dtype=np.float64).astype(np.float32)
     centred = vectors - mean

@@ -5,7 +5,6 @@ shape_model.safetensors   mean, modes, standard deviations and scales of each vi
 modes_<VIEW>.png          what each mode changes
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tte_tee.data.shape_model.model import ShapeModel, ViewModel
 from tte_tee.data.shape_model.modes import mode_sheet
 from tte_tee.data.shape_model.rules import Rules
 from tte_tee.errors import UserError
-from tte_tee.files import whole_folder, write_json
+from tte_tee.files import first_line, read_json, whole_folder, write_json
 
 SCHEMA_VERSION = 1
 _RECORD, _ARRAYS = "shape_model.json", "shape_model.safetensors"
@@ -58,18 +57,17 @@ def load_shape_model(folder: str | Path) -> ShapeModel:
         UserError: it is no shape model, is of another schema, or was changed or damaged.
     """
     folder = Path(folder)
-    if not (folder / _RECORD).is_file():
-        raise UserError(f"{folder}: no shape model ({_RECORD} is missing); make one with 'masks fit'")
+    values = read_json(folder / _RECORD, "shape model", advice=lambda: "make one with 'masks fit'")
     try:
-        values = json.loads((folder / _RECORD).read_text())
         if values["schema_version"] != SCHEMA_VERSION:
             raise ValueError(f"schema {values['schema_version']}, this version reads {SCHEMA_VERSION}")
         model = _build(values, load((folder / _ARRAYS).read_bytes()))
         if model.hash != values["hash"]:
             raise ValueError("its content is not what its hash says")
-    except (OSError, LookupError, ValueError, TypeError, AttributeError, SafetensorError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{folder}: not a readable shape model ({reason}); fit it again with 'masks fit'") from error
+    except (UserError, OSError, LookupError, ValueError, TypeError, AttributeError, SafetensorError) as error:
+        raise UserError(
+            f"{folder}: not a readable shape model ({first_line(error)}); fit it again with 'masks fit'"
+        ) from error
     return model
 
 
@@ -94,5 +92,7 @@ def _build(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> ShapeModel:
         views[name].check((rows, columns), space)
     if arrays or not views:
         raise ValueError(f"{_ARRAYS} holds what {_RECORD} does not name" if arrays else "it has no view")
-    training = values["training"]
-    return ShapeModel(views, space, (rows, columns), training["store"], training["licence"], values["provenance"])
+    training, record = values["training"], values["provenance"]
+    if not isinstance(record, dict):  # in which nobody would be found
+        raise ValueError("its provenance is no mapping")
+    return ShapeModel(views, space, (rows, columns), training["store"], training["licence"], record)

@@ -71,7 +71,9 @@ def sample_masks(
         drawn.append(coefficients)
         tallies[view].accepted += 1
         tallies[view].rejected += rejected
-    summary = {"shape_model": _summary(model, seed, tallies), SEEN: sorted(seen_in(model.record))}
+    # The model's hash covers the patients of its views, and not its record.
+    seen = seen_in(model.record).union(*(view.patients for view in model.views.values()))
+    summary = {"shape_model": _summary(model, seed, tallies), SEEN: sorted(seen)}
     provenance = json.dumps({**(record or {}), **summary})
     licence = f"masks drawn from a shape model; its training masks: {model.licence}"
     with StoreWriter(out, model.label_space, licence=licence, command=command, provenance=provenance) as store:

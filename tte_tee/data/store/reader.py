@@ -27,11 +27,17 @@ class EchoStore:
 
     Args:
         path: of the store.
-        check: refuses a table that breaks an invariant; who lists what is broken leaves it out.
+        check: refuses a table or a provenance that breaks an invariant; who lists what is broken leaves it out.
 
     Attributes:
+        path: of the file.
         label_space: what the masks mean.
+        image_size: rows and columns of every frame.
         table: one row per frame, columns as in :data:`COLUMNS`.
+        licence: who may use it.
+        command: that made it.
+        provenance: what it was made from, plain JSON.
+        content_hash: over label space, columns and pixels; as the file says, see ``data verify``.
 
     Raises:
         UserError: the file is missing, is no store, or has another schema.
@@ -72,8 +78,10 @@ class EchoStore:
                 if len(size) != 2 or any(file[name].dtype != np.uint8 for name in ARRAYS):
                     raise UserError(f"{self.path}: images, masks and sector are not uint8 [N, H, W]; pack it again")
                 self.image_size: tuple[int, int] = (size[0], size[1])
-            self.label_space = LabelSpace(space["name"], tuple(space["structures"]))
+            self.label_space = _label_space(self.path, space)
             if check:
+                if not isinstance(self.provenance, dict):  # in which nobody would be found
+                    raise UserError(f"{self.path}: the provenance is no mapping; make the store again")
                 check_table(self.table, str(self.path))
         except (OSError, LookupError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise UserError(f"{self.path}: not a readable echo store ({error}); pack it again") from error
@@ -147,6 +155,13 @@ class EchoStore:
 def read_table(file: h5py.File) -> pd.DataFrame:
     """The columns of an open store, one row per frame."""
     return pd.DataFrame({name: _column(file[f"frames/{name}"]) for name in COLUMNS})
+
+
+def _label_space(path: Path, space: Any) -> LabelSpace:
+    try:
+        return LabelSpace(space["name"], tuple(space["structures"]))
+    except UserError as error:
+        raise UserError(f"{path}: {error}; pack it again") from error
 
 
 def _text(file: h5py.File, name: str) -> str:

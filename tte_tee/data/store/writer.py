@@ -20,7 +20,7 @@ import numpy as np
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.store.reader import read_table
 from tte_tee.data.store.schema import ARRAYS, COLUMNS, SCHEMA_VERSION, FrameInfo, check_table, content_hash
-from tte_tee.errors import UserError
+from tte_tee.errors import MachineError, UserError
 
 _BLOCK = 64  # frames written at once
 _SPARE = 2**24  # bytes of the disk that stay free: for HDF5's own tables, without which it cannot even close a file
@@ -35,8 +35,9 @@ class StoreWriter:
 
     Raises:
         UserError: a frame has another size or a label outside the label space; on leaving, a
-            patient stands in two splits, a key stands twice, or there is no frame; the
-            folder cannot be written, or the name is taken by something that is no HDF5 file.
+            patient stands in two splits, a key stands twice, or there is no frame; the name is
+            taken by something that is no HDF5 file.
+        MachineError: the folder cannot be written.
     """
 
     def __init__(
@@ -106,12 +107,12 @@ class StoreWriter:
             reason = os.strerror(int(number[1])) if number else getattr(error, "strerror", None)
             if reason is None and isinstance(error, RuntimeError):
                 raise
-            raise UserError(f"{self.path}: cannot write there ({reason or error})") from error
+            raise MachineError(f"{self.path}: cannot write there ({reason or error})") from error
 
     def _check_room(self, size: int) -> None:
         """Refuses to write ``size`` bytes to a disk that they would fill."""
         if shutil.disk_usage(self.path.parent).free < size + _SPARE:
-            raise UserError(f"{self.path}: cannot write there ({os.strerror(errno.ENOSPC)})")
+            raise MachineError(f"{self.path}: cannot write there ({os.strerror(errno.ENOSPC)})")
 
     def _flush(self, file: h5py.File) -> None:
         """Writes the frames that wait, so that memory does not grow with their number."""

@@ -13,7 +13,7 @@ from tte_tee.data.store import EchoStore
 from tte_tee.files import write_json, write_whole
 from tte_tee.metrics.coincidence import Calibration
 from tte_tee.models.extractors import Extractor
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 from tte_tee.tasks.copies.scores import (
     Thresholds,
     coincidence,

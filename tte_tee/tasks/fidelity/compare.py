@@ -7,7 +7,7 @@ from typing import Any
 from tte_tee.data.leakage import seen_in
 from tte_tee.errors import UserError
 from tte_tee.models.extractors import Extractor
-from tte_tee.synthesis.provenance import provenance
+from tte_tee.provenance import provenance
 from tte_tee.tasks.fidelity.features import feature_rows, features_of, label, plane_of
 from tte_tee.tasks.fidelity.frames import FrameSet, check_memory, draw_sets
 from tte_tee.tasks.fidelity.pairs import pair_rows

@@ -2,6 +2,7 @@
 
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,19 +12,27 @@ import tte_tee
 PACKAGES = ("torch", "lightning", "diffusers", "peft", "numpy", "h5py")
 
 
-def provenance() -> dict[str, Any]:
-    """Package version, git commit (``+changes`` when the tree differs from it), library versions, UTC time."""
+def made_with() -> dict[str, Any]:
+    """Package version, git commit (``+changes`` when the tree differs from it) and library versions.
+
+    The same at every call, for what the same command shall give again to the byte.
+    """
     return {
         "tte_tee": tte_tee.__version__,
         "commit": git_commit(),
         "versions": {name: version(name) for name in PACKAGES},
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
 
+def provenance() -> dict[str, Any]:
+    """:func:`made_with`, and the UTC time."""
+    return {**made_with(), "time": datetime.now(UTC).isoformat(timespec="seconds")}
+
+
+@cache
 def git_commit() -> str:
-    """Commit of the source tree, or ``unknown`` outside of one."""
-    root = Path(__file__).parents[2]
+    """Commit of the source tree as this process first found it, or ``unknown`` outside of one."""
+    root = Path(__file__).parents[1]
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
