@@ -22,14 +22,21 @@ def provenance() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """Commit of the source tree, or ``unknown`` outside of one."""
-    root = Path(__file__).parents[2]
+    """Commit of the source tree, or ``unknown`` outside of one: a repository that the package is installed in is not it.
+
+    Modules of the package that git does not know are changes, too.
+    """
+    root = Path(tte_tee.__file__).resolve().parents[1]
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return "unknown"
+        new = ("ls-files", "--others", "--exclude-standard", "--", "tte_tee")
+        changed = git("status", "--porcelain", "-uno") or git(*new)
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
