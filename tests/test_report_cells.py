@@ -95,6 +95,22 @@ def test_a_truncated_file_is_left_out_and_the_page_says_so(tmp_path, capsys):
     assert said in (tmp_path / "r.html").read_text()
 
 
+def test_nesting_without_end_is_left_out_too(tmp_path):
+    made.study(tmp_path, 1)
+    (tmp_path / "deep_seed0.json").write_text("[" * 200_000)
+    _, (note,) = read_cells(tmp_path)
+    assert note.startswith("deep_seed0.json left out: cannot be read: ")
+
+
+def test_a_store_is_its_content_whatever_its_file_is_called(tmp_path):
+    made.study(tmp_path, 1)
+    made.write(tmp_path, made.cell("seg_real", 1, 0, store={"name": "renamed.h5", "hash": "a" * 64}))
+    made.write(tmp_path, made.cell("seg_real", 2, 0, store={"name": "test.h5", "hash": "a" * 12 + "b" * 52}))
+    both, other = cohorts_of(read_cells(tmp_path)[0])
+    assert set(both.arms["seg_real"]) == {0, 1} and both.store == f"test.h5 {'a' * 12}"
+    assert set(other.arms["seg_real"]) == {2}
+
+
 def test_two_cells_of_one_arm_and_seed_are_refused_by_name(tmp_path):
     made.study(tmp_path, 1)
     made.write(tmp_path / "again", made.cell("seg_real", 0, 0))

@@ -96,6 +96,17 @@ def test_without_validation_of_the_right_heart_the_choice_says_by_what_it_was_ma
     assert "do not hold validation Dice of RV and RA" in found.headline.caveats[0]
 
 
+def test_two_missing_baselines_are_one_doubt(folder):
+    for arm in ("seg_real_strong_aug", "seg_pretrained_tte"):
+        for path in (folder / "phantom").glob(f"{arm}_seed*.json"):
+            path.unlink()
+    for seed in range(4):
+        made.write(folder, made.cell("seg_real", seed, 0, validation={}))
+    assert analysis(folder).choice.doubt == (
+        "no cells of seg_real_strong_aug and seg_pretrained_tte; validation Dice is not in all cells"
+    )
+
+
 @pytest.mark.parametrize("arm", ["seg_real_strong_aug", "lora_mlp-ssm-1to1"])
 def test_the_headline_needs_every_baseline_and_the_arm(folder, arm):
     for path in (folder / "phantom").glob(f"{arm}_seed*.json"):

@@ -111,6 +111,15 @@ def test_all_files_say_the_headline_that_the_statistics_give(folder, tmp_path):
     assert (line["verdict"], line["seeds"], line["baseline"]) == ("gain", "0 1 2 3", "seg_pretrained_tte")
 
 
+def test_the_headlines_means_are_over_the_seeds_of_its_difference(folder, tmp_path):
+    arm, baseline = "lora_mlp-ssm-1to1", "seg_pretrained_tte"
+    made.write(folder, made.cell(arm, 4, 0.25))  # a seed that the baseline lacks
+    words = rf"([+-][\d.]+) points.*\({arm} ([\d.]+) % against {baseline} ([\d.]+) %; 4 seeds"
+    said = re.search(words, report(folder, tmp_path)[0].text)
+    difference, ours, theirs = map(float, said.groups())
+    assert ours - theirs == pytest.approx(difference, abs=0.1)
+
+
 CHANGES = {
     "Dice": lambda r: r["segmentation"]["patients"]["p00"]["structures"]["LV"].update(dice=0.05),
     "global": lambda r: r["segmentation"]["patients"]["p00"].update(global_dice=0.05),

@@ -49,6 +49,10 @@ class Mean:
     deviation: float | None
     by_seed: Mapping[int, float]
 
+    def over(self, seeds: Sequence[int]) -> float:
+        """Mean over those seeds alone, for what is compared with another arm."""
+        return float(np.mean([self.by_seed[seed] for seed in seeds]))
+
 
 @dataclass(frozen=True)
 class Relation:
@@ -226,9 +230,9 @@ class Analysis:
         seeds = sorted(set.intersection(*map(set, xs.values()))) if xs else []
         points = {}
         for arm, own in xs.items():
-            dice = self.means[arm, self.target].by_seed
-            if seeds and all(seed in dice for seed in seeds):
-                points[arm] = float(np.mean([own[s] for s in seeds])), float(np.mean([dice[s] for s in seeds]))
+            dice = self.means[arm, self.target]
+            if seeds and all(seed in dice.by_seed for seed in seeds):
+                points[arm] = float(np.mean([own[s] for s in seeds])), dice.over(seeds)
         found: Correlation | str
         try:
             sign = 1 if better == "higher" else -1

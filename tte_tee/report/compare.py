@@ -206,7 +206,7 @@ def choose_baseline(cohort: Cohort) -> Choice:
     if not scores or not seeds:
         only = next(iter(present)) if len(present) == 1 else None
         why = "validation Dice is not in all cells" if not scores else "the baselines have no seed in common"
-        return Choice(only, "being the only one" if only else "", {}, (), "; ".join([*doubts[: len(missing)], why]))
+        return Choice(only, "being the only one" if only else "", {}, (), "; ".join([*doubts[: bool(missing)], why]))
     means = {arm: float(np.mean([own[seed] for seed in seeds])) for arm, own in scores.items()}
     return Choice(max(means, key=lambda arm: means[arm]), by, means, tuple(seeds), "; ".join(doubts) or None)
 

@@ -64,7 +64,8 @@ def headline_words(analysis: Analysis) -> list[Block]:
             f"Primary endpoint (Dice, {of_mean(measure)}; {PRIMARY}): not estimable: {found.comparison.reason}."
         )  # fmt: skip
     else:
-        means = [f"{name} {analysis.means[name, measure].mean:.1f} %" for name in (found.arm, found.baseline) if name]
+        arms, seeds = (found.arm, found.baseline), found.comparison.seeds
+        means = [f"{name} {analysis.means[name, measure].over(seeds):.1f} %" for name in arms if name]
         words = (
             f"Primary endpoint: {found.arm} against {found.baseline}, Dice, {of_mean(measure)}: "
             f"{interval.estimate:+.2f} points, {100 * interval.level:g} % interval [{interval.low:+.2f}, "
