@@ -51,7 +51,7 @@ def test_an_adapter_has_a_card(lora_run: Path, record: dict[str, Any], tiny_base
     assert row(text, "base") == f"`tiny`, hash `{load_base(str(tiny_base)).hash}`"
     assert row(text, "hash of weights and rule") == f"`{load_adapter(folder).hash}`" == f"`{adapter_hash(folder)}`"
     assert row(text, "scope") == "cross_attention, convolution"
-    assert row(text, "rank, alpha") == "4, 4"
+    assert row(text, "rank, alpha") == "4, 4"  # by default, and recorded
     trained = sum(weight.numel() for weight in load_file(folder / LORA_WEIGHTS).values())
     assert row(text, "trained parameters").startswith(f"{trained:,} (")
     assert [row(text, name) for name in TEE.structures] == ["LV", "LA", "LV_epi", "LV_epi"]

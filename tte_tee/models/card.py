@@ -54,7 +54,7 @@ def adapter_card(
             ("trained", _METHODS[method]),
             ("base", base),
             ("scope", ", ".join(options.get("scope", ())) or None),
-            ("rank, alpha", f"{options['rank']}, {options['alpha'] or options['rank']}" if lora and options else None),
+            ("rank, alpha", f"{options['rank']}, {options['alpha']}" if lora and options else None),
             ("trained parameters", trained),
             ("hash of weights and rule", f"`{weights}`"),
         ),
