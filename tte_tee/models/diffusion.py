@@ -153,10 +153,10 @@ def sample(
     plane: Tensor,
     generators: Sequence[torch.Generator],
     *,
-    sampler: Sampler = "sde-dpm++",
-    steps: int = 12,
-    guidance: float = 1.0,
-    guided_below: float = 1.0,
+    sampler: Sampler,
+    steps: int,
+    guidance: float,
+    guided_below: float,
 ) -> Tensor:
     """Draws one frame per condition.
 
@@ -173,7 +173,7 @@ def sample(
             "Applying guidance in a limited interval", NeurIPS 2024).
 
     Returns:
-        ``[B, 1, H, W]`` in [-1, 1].
+        ``[B, 1, H, W]`` as the last step leaves it: of a frame in [-1, 1], a little beyond in places.
     """
     solver = make_sampler(sampler, schedule, steps)
     shape = (1, *condition.shape[-2:])
@@ -193,4 +193,4 @@ def sample(
             with_mask, without = both.chunk(2)
             prediction = without + guidance * (with_mask - without)
         frame = solver.step(prediction.float(), timestep, frame, **stochastic).prev_sample
-    return frame.clamp(-1.0, 1.0)
+    return frame

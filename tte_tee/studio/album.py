@@ -18,8 +18,8 @@ from tte_tee.errors import UserError
 from tte_tee.studio.draw import NOISE, THREADS, Drawing
 from tte_tee.studio.heart import provenance_of
 from tte_tee.studio.uploads import check_kind
-from tte_tee.synthesis.generate import drawn_by, generated_info, known_to
 from tte_tee.synthesis.provenance import provenance
+from tte_tee.synthesis.record import drawn_by, generated_info, known_to
 
 MADE_BY = "studio"
 _Row = tuple[np.ndarray, np.ndarray, np.ndarray, FrameInfo]

@@ -13,7 +13,7 @@ from tte_tee.metrics.coincidence import Calibration
 from tte_tee.models.folders import Adapter
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.studio.draw import Drawing
-from tte_tee.synthesis.generate import generated_info
+from tte_tee.synthesis.record import generated_info
 from tte_tee.tasks.copies import (
     COPY,
     Frames,

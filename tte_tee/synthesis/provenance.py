@@ -22,9 +22,9 @@ def provenance() -> dict[str, Any]:
 
 
 def git_commit() -> str:
-    """Commit of the source tree, or ``unknown`` outside of one: a repository that the package is installed in is not it.
+    """Commit of the source tree, or ``unknown`` outside of one; modules that git does not know are changes, too.
 
-    Modules of the package that git does not know are changes, too.
+    A repository in whose folder the package is installed is another's.
     """
     root = Path(tte_tee.__file__).resolve().parents[1]
 
