@@ -6,13 +6,13 @@ import pytest
 
 from tte_tee.metrics.statistics import paired_differences, paired_interval, simultaneous_intervals
 from tte_tee.report.analysis import Analysis
-from tte_tee.report.cells import cohorts_of, read_cells
+from tte_tee.report.cells import by_test_set, read_cells
 
 RESAMPLES = 500
 
 
 def analysis(folder) -> Analysis:
-    (cohort,) = cohorts_of(read_cells(folder)[0])
+    (cohort,) = by_test_set(read_cells(folder)[0])
     return Analysis(cohort, RESAMPLES)
 
 

@@ -16,7 +16,7 @@ from tte_tee.errors import UserError
 from tte_tee.metrics.statistics import paired_differences, paired_interval
 from tte_tee.report import figures, paper
 from tte_tee.report.analysis import Analysis
-from tte_tee.report.cells import Cell, cohorts_of, read_cells
+from tte_tee.report.cells import Cell, by_test_set, read_cells
 from tte_tee.report.write import write_report
 
 VOID = {"meta", "img"}
@@ -331,7 +331,7 @@ def test_a_report_of_an_earlier_day_is_replaced(folder, tmp_path):
 
 def test_plots_are_of_the_cells_and_of_nothing_else(folder):
     def drawn():
-        (cohort,) = cohorts_of(read_cells(folder)[0])
+        (cohort,) = by_test_set(read_cells(folder)[0])
         analysis = Analysis(cohort, 500)
         return [figures.dice_by_arm(analysis, "RV"), figures.differences(analysis, "RV")]
 

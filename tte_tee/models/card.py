@@ -20,7 +20,7 @@ _RESEARCH = (
     "For research: training and testing of methods. It is no medical device, and neither what it gives nor what "
     "is trained on it may enter a decision about a patient."
 )
-_INPUT = "The network takes the condition that `tte_tee.models.denoiser` makes of mask, sector and plane."
+_INPUT = "The network takes the condition that `tte_tee.models.conditioning` makes of mask, sector and plane."
 _METHODS = {
     "lora": "low-rank updates (LoRA) of some layers; the base is frozen",
     "full": "all weights of the base",

@@ -86,7 +86,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Cohort:
+class TestSet:
     """Cells that may be compared: of one study, tested on the same patients of the same store.
 
     Attributes:
@@ -162,11 +162,11 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
     return cells, notes
 
 
-def cohorts_of(cells: Sequence[Cell]) -> list[Cohort]:
+def by_test_set(cells: Sequence[Cell]) -> list[TestSet]:
     """Cells by study, cohort and test store; those of different ones are never compared.
 
     Raises:
-        UserError: two cells are of one arm, seed and cohort.
+        UserError: two cells are of one arm, seed and test set.
     """
     groups: dict[tuple[str, str, str], dict[str, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
     names: dict[str, str] = {}
@@ -181,6 +181,6 @@ def cohorts_of(cells: Sequence[Cell]) -> list[Cohort]:
                 f"{key[1]}; leave one out"
             )
     return [
-        Cohort(*key[:2], names[key[2]], {arm: dict(sorted(seeds.items())) for arm, seeds in sorted(arms.items())})
+        TestSet(*key[:2], names[key[2]], {arm: dict(sorted(seeds.items())) for arm, seeds in sorted(arms.items())})
         for key, arms in sorted(groups.items(), key=lambda group: (*group[0][:2], names[group[0][2]]))
     ]

@@ -13,7 +13,15 @@ from torch import Tensor
 from tte_tee.errors import UserError
 from tte_tee.models.conditioning import encode_condition
 from tte_tee.models.denoiser import Denoiser
-from tte_tee.models.diffusion import TRAIN_STEPS, Sampler, generator_for, make_sampler, noise_schedule, sample
+from tte_tee.models.diffusion import (
+    STEPS,
+    TRAIN_STEPS,
+    Sampler,
+    generator_for,
+    make_sampler,
+    noise_schedule,
+    sample,
+)
 from tte_tee.models.maskr2 import MaskR2
 
 Precision = Literal["32", "bf16"]
@@ -39,7 +47,7 @@ class Sampling:
     """
 
     sampler: Sampler = "sde-dpm++"
-    steps: int = 12
+    steps: int = STEPS
     guidance: float = 1.0
     guided_below: float = 0.8
     seed: int = 0
