@@ -72,9 +72,9 @@ def make_studio(folder: Path) -> Studio:
 
 
 @contextmanager
-def served(studio: Studio) -> Iterator[Service]:
+def served(studio: Studio, host: str = "127.0.0.1") -> Iterator[Service]:
     """The page of a studio, served on a free port within the block."""
-    with service(studio, "127.0.0.1", 0) as page:
+    with service(studio, host, 0) as page:
         thread = Thread(target=page.run)
         thread.start()
         try:

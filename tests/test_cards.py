@@ -15,7 +15,7 @@ from tte_tee.anatomy import TEE
 from tte_tee.cli import main
 from tte_tee.data.curate.card import write_card
 from tte_tee.models.card import adapter_card, base_card, segmenter_card
-from tte_tee.models.folders import LORA_WEIGHTS, folder_hash, load_adapter, load_base
+from tte_tee.models.folders import LORA_WEIGHTS, adapter_hash, load_adapter, load_base
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, save_segmenter
 from tte_tee.report.claim import claim_table
 
@@ -48,10 +48,10 @@ def test_an_adapter_has_a_card(lora_run: Path, record: dict[str, Any], tiny_base
     assert names_nobody(text) and str(tiny_base) not in text
     front = yaml.safe_load(text.split("---")[1])
     assert front["library_name"] == "peft" and "lora" in front["tags"]
-    assert row(text, "base") == f"`tiny`, SHA-256 `{load_base(str(tiny_base)).hash}`"
-    assert row(text, "hash of weights and rule") == f"`{load_adapter(folder).hash}`" == f"`{folder_hash(folder)}`"
+    assert row(text, "base") == f"`tiny`, hash `{load_base(str(tiny_base)).hash}`"
+    assert row(text, "hash of weights and rule") == f"`{load_adapter(folder).hash}`" == f"`{adapter_hash(folder)}`"
     assert row(text, "scope") == "cross_attention, convolution"
-    assert row(text, "rank, alpha") == "4, 4"
+    assert row(text, "rank, alpha") == "4, 4"  # by default, and recorded
     trained = sum(weight.numel() for weight in load_file(folder / LORA_WEIGHTS).values())
     assert row(text, "trained parameters").startswith(f"{trained:,} (")
     assert [row(text, name) for name in TEE.structures] == ["LV", "LA", "LV_epi", "LV_epi"]
@@ -66,8 +66,8 @@ def test_an_adapter_has_a_card(lora_run: Path, record: dict[str, Any], tiny_base
 @pytest.mark.parametrize(
     ("change", "name", "value"),
     [
-        ({"base": "/home/somebody/runs/b1"}, "base", "`b1`, SHA-256 `0`"),
-        ({"base_hash": "1"}, "base", "`tiny`, SHA-256 `1`"),
+        ({"base": "/home/somebody/runs/b1"}, "base", "`b1`, hash `0`"),
+        ({"base_hash": "1"}, "base", "`tiny`, hash `1`"),
         ({"steps": 77}, "optimiser steps", "77"),
         ({"parameters": {"trained": 1234, "share": 0.5}}, "trained parameters", "1,234 (50.00% of the network)"),
         ({"seen": ["a", "b", "c"], "base_seen": ["a"]}, "patients known, in all", "3, 1 of them by way of the base"),
@@ -105,7 +105,7 @@ def test_a_base_has_a_card(tmp_path: Path, train_base: Train) -> None:
     text = (folder / "README.md").read_text()
     assert names_nobody(text)
     assert row(text, "structures") == "LV, LV_epi, LA" and row(text, "frames") == "16x16"
-    assert row(text, "SHA-256 of the weights") == f"`{load_base(str(folder)).hash}`"
+    assert row(text, "hash of weights and shape") == f"`{load_base(str(folder)).hash}`"
     values = json.loads((folder / "base.json").read_text())
     values["denoiser"]["image_size"] = 32
     assert row(base_card(values, "h"), "frames") == "32x32"

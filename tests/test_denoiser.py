@@ -204,13 +204,20 @@ def strange_shape(base: Path) -> None:
     (base / "base.json").write_text('{"denoiser": {"depth": 3}}')
 
 
+def no_record(base: Path) -> None:
+    values = json.loads((base / "base.json").read_text())
+    (base / "base.json").write_text(json.dumps({"denoiser": values["denoiser"]}))
+
+
 def other_network(base: Path) -> None:
     record = json.loads((base / "base.json").read_text())
     record["denoiser"]["patch"] = 8
     (base / "base.json").write_text(json.dumps(record))
 
 
-@pytest.mark.parametrize("spoil", [no_folder, no_weights, cut_weights, no_json, no_shape, strange_shape, other_network])
+@pytest.mark.parametrize(
+    "spoil", [no_folder, no_weights, cut_weights, no_json, no_shape, strange_shape, no_record, other_network]
+)
 def test_what_is_no_base_is_refused(tiny_base: Path, tmp_path: Path, spoil: Callable[[Path], None]) -> None:
     copy = tmp_path / "copied_base"
     shutil.copytree(tiny_base, copy)

@@ -8,6 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tte_tee.anatomy import CAMUS
+from tte_tee.anatomy.maskr2 import identity
+from tte_tee.errors import UserError
 from tte_tee.models.conditioning import without_mask
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
 from tte_tee.models.diffusion import (
@@ -19,11 +22,13 @@ from tte_tee.models.diffusion import (
     sample,
     time_steps,
 )
-from tte_tee.synthesis.frames import Sampling
+from tte_tee.models.maskr2 import MaskR2
+from tte_tee.synthesis.frames import Sampling, draw_frames
 
 SAMPLERS = ("sde-dpm++", "dpm++", "ddim", "ddpm", "unipc")
 PREDICTIONS = ("epsilon", "v_prediction")
 SHAPE = (1, 8, 8)
+USUAL = {"sampler": "sde-dpm++", "steps": 12, "guidance": 1.0, "guided_below": 1.0}
 
 
 def draws_of(frames: list[int], draws: list[int], key: tuple[str, int] = ("train", 0)) -> list[Tensor]:
@@ -117,7 +122,7 @@ def generators(count: int, seed: int = 0) -> list[torch.Generator]:
 
 def drawn(denoiser: Callable[..., Tensor], schedule, count: int = 4, side: int = 8, **options: object) -> Tensor:
     condition, plane = torch.zeros(count, 4, side, side), torch.zeros(count, dtype=torch.long)
-    return sample(denoiser, schedule, condition, plane, generators(count), **options)
+    return sample(denoiser, schedule, condition, plane, generators(count), **{**USUAL, **options})
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
@@ -155,9 +160,9 @@ def test_few_steps_are_enough_for_brightness_and_speckle() -> None:
     schedule, count, side = noise_schedule(), 256, 48
     condition, plane = torch.zeros(count, 2, side, side), torch.zeros(count, dtype=torch.long)
     keys = generators(count)
-    frames = sample(one_brightness(schedule, 0.25), schedule, condition, plane, keys, steps=12)
+    frames = sample(one_brightness(schedule, 0.25), schedule, condition, plane, keys, **USUAL)
     assert frames.mean((1, 2, 3)).std() == pytest.approx(0.25, rel=0.15)
-    speckle = sample(exact(schedule, 0.0, 0.15), schedule, condition[:8], plane[:8], keys[:8], steps=12)
+    speckle = sample(exact(schedule, 0.0, 0.15), schedule, condition[:8], plane[:8], keys[:8], **USUAL)
     assert speckle.std() == pytest.approx(0.15, rel=0.1)
 
 
@@ -169,9 +174,28 @@ def test_time_steps_go_down_from_the_noisiest(count: int) -> None:
     assert len(steps) == count or count > 50
 
 
-def test_samples_stay_in_range() -> None:
-    schedule = noise_schedule()
-    assert drawn(exact(schedule, 1.7), schedule, steps=10).max() == 1.0
+BATCH = {
+    "mask": torch.ones(2, 8, 8, dtype=torch.long),
+    "sector": torch.ones(2, 1, 8, 8),
+    "plane": torch.zeros(2, dtype=torch.long),
+}
+
+
+def test_frames_stay_in_range() -> None:
+    schedule, maskr2 = noise_schedule(), MaskR2(identity(CAMUS.structures))
+    frames = draw_frames(exact(schedule, 1.7), schedule, maskr2, BATCH, ["a", "b"], Sampling(steps=10))
+    assert frames.min() == frames.max() == 255
+
+
+def test_what_is_infinite_is_no_frame() -> None:
+    """Clipped, it would be white."""
+    schedule, maskr2 = noise_schedule(), MaskR2(identity(CAMUS.structures))
+
+    def endless(noisy: Tensor, *_: Tensor) -> Tensor:
+        return torch.full_like(noisy, -torch.inf)
+
+    with pytest.raises(UserError, match="what is no number"):
+        draw_frames(endless, schedule, maskr2, BATCH, ["a", "b"], Sampling(steps=1))
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +216,7 @@ def condition() -> Tensor:
 def draw(denoiser: Denoiser, condition: Tensor, seeds: list[int], **options: object) -> Tensor:
     plane = torch.zeros(len(condition), dtype=torch.long)
     keys = [generator_for("sample", 0, seed) for seed in seeds]
-    return sample(denoiser, noise_schedule(), condition, plane, keys, steps=4, **options)
+    return sample(denoiser, noise_schedule(), condition, plane, keys, **{**USUAL, "steps": 4, **options})
 
 
 @pytest.mark.parametrize("guidance", [1.0, 2.0])

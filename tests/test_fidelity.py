@@ -324,7 +324,7 @@ def test_mistakes_give_one_line(
     cases = [
         ((real, large, extractors), "pack them at one size"),
         ((real, tte, extractors), "give stores of one label space"),
-        ((synthetic, synthetic, extractors), "--real takes acquired ones"),
+        ((synthetic, synthetic, extractors), "--real takes real ones"),
         ((real, synthetic, ["vgg=x"]), "KIND is segmenter"),
         ((real, synthetic, extractors, "--split", "val"), "no frame in split 'val'"),
         ((real, synthetic, extractors, "--cohort", "pool"), "no frame of cohort 'pool'"),

@@ -51,6 +51,43 @@ def test_what_an_adapter_config_only_says_is_not_followed(adapter: Path, foreign
     assert not mark.exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "other"),
+    [
+        ("adapter_config.json", {"lora_alpha": 64}, True),
+        ("adapter_config.json", {"use_rslora": True}, True),
+        ("adapter_config.json", {"base_model_name_or_path": "moved"}, False),
+        ("adapter.json", {"method": "none"}, True),
+        ("adapter.json", {"steps": 7}, False),
+    ],
+)
+def test_the_hash_of_an_adapter_is_of_all_that_decides(adapter: Path, file: str, change: dict, other: bool) -> None:
+    targets = json.loads((adapter / "adapter_config.json").read_text())["target_modules"]
+    before = load_adapter(adapter).hash
+    edit(adapter / "adapter_config.json", target_modules=targets[::-1])  # a set, in any order
+    assert load_adapter(adapter).hash == before
+    edit(adapter / file, **change)
+    assert (load_adapter(adapter).hash != before) == other
+
+
+def test_a_base_that_was_edited_is_another(adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    edit(base / "base.json", provenance={"said": "otherwise"})
+    load_adapter(adapter, str(base))
+    shape = json.loads((base / "base.json").read_text())["denoiser"]
+    edits = {
+        "base.json": {"denoiser": {**shape, "structures": ["LV", "LA", "LV_epi"]}},
+        "scheduler/scheduler_config.json": {"prediction_type": "epsilon"},
+        "unet/config.json": {"act_fn": "relu"},
+    }
+    for file, change in edits.items():
+        kept = (base / file).read_text()
+        edit(base / file, **change)
+        with pytest.raises(UserError, match="made for base"):
+            load_adapter(adapter, str(base))
+        (base / file).write_text(kept)
+
+
 @pytest.mark.parametrize("where", ["adapter", "rule", "base"])
 def test_weights_that_are_no_numbers_are_refused(adapter: Path, tiny_base: Path, tmp_path: Path, where: str) -> None:
     base = Path(shutil.copytree(tiny_base, tmp_path / "base"))

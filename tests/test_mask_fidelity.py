@@ -23,8 +23,8 @@ def real(tee_store: Path, tmp_path: Path) -> EchoStore:
 
 def test_obedient_frames_score_as_real_ones_and_others_lower(tee_store: Path, real: EchoStore, tmp_path: Path) -> None:
     drawn = generated(tee_store, tmp_path / "drawn.h5")
-    obedient = mask_fidelity(reader(), legible(tmp_path / "a.h5", drawn), real)
-    lying = mask_fidelity(reader(), legible(tmp_path / "b.h5", drawn, lie=True), real)
+    obedient = mask_fidelity(reader(), legible(tmp_path / "a.h5", drawn), real, split="test")
+    lying = mask_fidelity(reader(), legible(tmp_path / "b.h5", drawn, lie=True), real, split="test")
     assert obedient.drawn.summary()["mean_dice"] == obedient.real.summary()["mean_dice"] == 1
     assert lying.drawn.summary()["mean_dice"] < 0.6
     assert lying.real.summary() == obedient.real.summary()
@@ -46,28 +46,28 @@ def test_a_segmenter_of_the_adapters_patients_is_refused(
     drawn = EchoStore(generated(tee_store, tmp_path / "drawn.h5", record=record))
     if refused:
         with pytest.raises(UserError, match="patient x went into the segmenter"):
-            mask_fidelity(reader("x"), drawn, real)
+            mask_fidelity(reader("x"), drawn, real, split="test")
     else:
-        assert mask_fidelity(reader("x"), drawn, real)
+        assert mask_fidelity(reader("x"), drawn, real, split="test")
 
 
 def test_a_segmenter_of_the_masks_patients_is_refused(tee_store: Path, real: EchoStore, tmp_path: Path) -> None:
     own = EchoStore(generated(tee_store, tmp_path / "own.h5"))
     with pytest.raises(UserError, match="patient train0 went into the segmenter"):
-        mask_fidelity(reader("train0"), own, real)
+        mask_fidelity(reader("train0"), own, real, split="test")
     sampled = EchoStore(generated(tee_store, tmp_path / "sampled.h5", source="ssm"))
     assert behind(sampled, sampled.indices()) == set()
-    assert mask_fidelity(reader("train0"), sampled, real)
+    assert mask_fidelity(reader("train0"), sampled, real, split="test")
     with pytest.raises(UserError, match="patient test0 went into the segmenter"):
-        mask_fidelity(reader("test0"), sampled, real)
+        mask_fidelity(reader("test0"), sampled, real, split="test")
 
 
 def test_what_does_not_fit_is_refused(tee_store: Path, real: EchoStore, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="16 frames are not generated"):
-        mask_fidelity(reader(), EchoStore(tee_store), real)
+        mask_fidelity(reader(), EchoStore(tee_store), real, split="test")
     other = EchoStore(generated(write_store(tmp_path / "tte.h5", CAMUS), tmp_path / "drawn.h5"))
     with pytest.raises(UserError, match="the segmenter finds LV, LA, RV, RA"):
-        mask_fidelity(reader(), other, real)
+        mask_fidelity(reader(), other, real, split="test")
 
 
 def test_the_command_writes_scores_and_pictures(

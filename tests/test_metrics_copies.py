@@ -163,7 +163,7 @@ def test_too_little_is_not_estimable(frames: int, patients: int, allowed: float,
 
 def test_a_missing_score_and_a_share_of_nothing_are_refused() -> None:
     with pytest.raises(UserError, match="no score"):
-        calibrate(np.array([np.nan] * 200), [str(n) for n in range(200)])
+        calibrate(np.array([np.nan] * 200), [str(n) for n in range(200)], 0.01)
     with pytest.raises(UserError, match="between 0 and 1"):
         calibrate(np.zeros(200), [str(n) for n in range(200)], 1.0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from tte_tee.cli import main
 from tte_tee.errors import UserError
-from tte_tee.report.cells import cohorts_of, read_cells
+from tte_tee.report.cells import by_test_set, read_cells
 
 
 def test_cells_are_found_in_all_folders_by_study_cohort_and_store(tmp_path):
@@ -19,7 +19,7 @@ def test_cells_are_found_in_all_folders_by_study_cohort_and_store(tmp_path):
     (tmp_path / "a" / "metrics.json").write_text("{")
     cells, notes = read_cells(tmp_path)
     assert notes == []
-    cohorts = [(c.study, c.tested_on, c.store[:8], len(c.arms)) for c in cohorts_of(cells)]
+    cohorts = [(c.study, c.tested_on, c.store[:8], len(c.arms)) for c in by_test_set(cells)]
     assert cohorts == [
         ("camus", "test", "test.h5 ", 1),
         ("phantom", "confirmatory", "test.h5 ", 1),
@@ -38,7 +38,7 @@ def test_what_is_recorded_of_the_drawing_is_part_of_the_setting_and_what_came_of
 @pytest.mark.parametrize("cohort", ["val", "pool"])
 def test_patients_that_served_to_choose_are_development(tmp_path, cohort):
     made.study(tmp_path, 1, tested_on=cohort)
-    (found,) = cohorts_of(read_cells(tmp_path)[0])
+    (found,) = by_test_set(read_cells(tmp_path)[0])
     assert found.development
     assert found.title == f"phantom, {cohort} (development)"
 
@@ -95,11 +95,27 @@ def test_a_truncated_file_is_left_out_and_the_page_says_so(tmp_path, capsys):
     assert said in (tmp_path / "r.html").read_text()
 
 
+def test_nesting_without_end_is_left_out_too(tmp_path):
+    made.study(tmp_path, 1)
+    (tmp_path / "deep_seed0.json").write_text("[" * 200_000)
+    _, (note,) = read_cells(tmp_path)
+    assert note.startswith("deep_seed0.json left out: cannot be read: ")
+
+
+def test_a_store_is_its_content_whatever_its_file_is_called(tmp_path):
+    made.study(tmp_path, 1)
+    made.write(tmp_path, made.cell("seg_real", 1, 0, store={"name": "renamed.h5", "hash": "a" * 64}))
+    made.write(tmp_path, made.cell("seg_real", 2, 0, store={"name": "test.h5", "hash": "a" * 12 + "b" * 52}))
+    both, other = by_test_set(read_cells(tmp_path)[0])
+    assert set(both.arms["seg_real"]) == {0, 1} and both.store == f"test.h5 {'a' * 12}"
+    assert set(other.arms["seg_real"]) == {2}
+
+
 def test_two_cells_of_one_arm_and_seed_are_refused_by_name(tmp_path):
     made.study(tmp_path, 1)
     made.write(tmp_path / "again", made.cell("seg_real", 0, 0))
     with pytest.raises(UserError, match=r"again/phantom/seg_real_seed0.json and phantom/seg_real_seed0.json"):
-        cohorts_of(read_cells(tmp_path)[0])
+        by_test_set(read_cells(tmp_path)[0])
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ import pytest
 
 from tte_tee.metrics.statistics import paired_differences, paired_interval, simultaneous_intervals
 from tte_tee.report.analysis import Analysis
-from tte_tee.report.cells import cohorts_of, read_cells
+from tte_tee.report.cells import by_test_set, read_cells
 
 RESAMPLES = 500
 
 
 def analysis(folder) -> Analysis:
-    (cohort,) = cohorts_of(read_cells(folder)[0])
+    (cohort,) = by_test_set(read_cells(folder)[0])
     return Analysis(cohort, RESAMPLES)
 
 
@@ -94,6 +94,17 @@ def test_without_validation_of_the_right_heart_the_choice_says_by_what_it_was_ma
     found = analysis(folder)
     assert found.choice.arm == "seg_real_strong_aug"
     assert "do not hold validation Dice of RV and RA" in found.headline.caveats[0]
+
+
+def test_two_missing_baselines_are_one_doubt(folder):
+    for arm in ("seg_real_strong_aug", "seg_pretrained_tte"):
+        for path in (folder / "phantom").glob(f"{arm}_seed*.json"):
+            path.unlink()
+    for seed in range(4):
+        made.write(folder, made.cell("seg_real", seed, 0, validation={}))
+    assert analysis(folder).choice.doubt == (
+        "no cells of seg_real_strong_aug and seg_pretrained_tte; validation Dice is not in all cells"
+    )
 
 
 @pytest.mark.parametrize("arm", ["seg_real_strong_aug", "lora_mlp-ssm-1to1"])

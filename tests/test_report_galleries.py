@@ -7,14 +7,14 @@ import pytest
 
 from tte_tee.data.pictures import contact_sheet
 from tte_tee.report.analysis import Analysis
-from tte_tee.report.cells import cohorts_of, read_cells
+from tte_tee.report.cells import by_test_set, read_cells
 from tte_tee.report.galleries import pictures, side_by_side
 
 SIDE = 24
 
 
 def analysis(folder):
-    (cohort,) = cohorts_of(read_cells(folder)[0])
+    (cohort,) = by_test_set(read_cells(folder)[0])
     return Analysis(cohort, 500)
 
 

@@ -16,7 +16,7 @@ from tte_tee.errors import UserError
 from tte_tee.metrics.statistics import paired_differences, paired_interval
 from tte_tee.report import figures, paper
 from tte_tee.report.analysis import Analysis
-from tte_tee.report.cells import Cell, cohorts_of, read_cells
+from tte_tee.report.cells import Cell, by_test_set, read_cells
 from tte_tee.report.write import write_report
 
 VOID = {"meta", "img"}
@@ -109,6 +109,15 @@ def test_all_files_say_the_headline_that_the_statistics_give(folder, tmp_path):
     assert float(line["difference"]) == pytest.approx(expected.estimate)
     assert float(line["low"]) <= expected.low, "simultaneous intervals are wider"
     assert (line["verdict"], line["seeds"], line["baseline"]) == ("gain", "0 1 2 3", "seg_pretrained_tte")
+
+
+def test_the_headlines_means_are_over_the_seeds_of_its_difference(folder, tmp_path):
+    arm, baseline = "lora_mlp-ssm-1to1", "seg_pretrained_tte"
+    made.write(folder, made.cell(arm, 4, 0.25))  # a seed that the baseline lacks
+    words = rf"([+-][\d.]+) points.*\({arm} ([\d.]+) % against {baseline} ([\d.]+) %; 4 seeds"
+    said = re.search(words, report(folder, tmp_path)[0].text)
+    difference, ours, theirs = map(float, said.groups())
+    assert ours - theirs == pytest.approx(difference, abs=0.1)
 
 
 CHANGES = {
@@ -322,7 +331,7 @@ def test_a_report_of_an_earlier_day_is_replaced(folder, tmp_path):
 
 def test_plots_are_of_the_cells_and_of_nothing_else(folder):
     def drawn():
-        (cohort,) = cohorts_of(read_cells(folder)[0])
+        (cohort,) = by_test_set(read_cells(folder)[0])
         analysis = Analysis(cohort, 500)
         return [figures.dice_by_arm(analysis, "RV"), figures.differences(analysis, "RV")]
 

@@ -78,6 +78,9 @@ def test_a_run_is_not_gone_on_with_by_mistake(
     flip(stopped / "checkpoints/step=4.ckpt")
     assert "every checkpoint in it is damaged" in said(AUTO)
     assert set(stopped.rglob("*")) == before
+    for text in (b"model: [", b"\xff\xfe", b"[" * 5000):
+        (stopped / "config.yaml").write_bytes(text)
+        assert "config.yaml is no YAML" in said(AUTO)
 
 
 @pytest.mark.parametrize("gone", [False, True])

@@ -11,6 +11,7 @@ from dicoms import make, save
 from test_segmenter import said
 
 from tte_tee.cli import main
+from tte_tee.cli.parser import command_line
 from tte_tee.data.leakage import seen_in
 from tte_tee.data.store import EchoStore
 
@@ -27,7 +28,9 @@ def test_segment_pictures_and_stores(seg_run: Path, tee_store: Path, tmp_path: P
     assert mask.max() <= 4
     assert (tmp_path / "out/deep/a_overlay.png").is_file()
     main(["segment", str(tee_store), *words])
-    assert len(EchoStore(tmp_path / "out/found.h5")) == len(EchoStore(tee_store))
+    found = EchoStore(tmp_path / "out/found.h5")
+    assert len(found) == len(EchoStore(tee_store))
+    assert found.command == command_line("segment", str(tee_store), *words)
 
 
 def test_masks_found_in_synthetic_frames_do_not_hide_whom_those_know(

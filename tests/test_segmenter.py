@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from tte_tee.cli import main
 from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, load_segmenter, save_segmenter, take_over
-from tte_tee.tasks import evaluation
+from tte_tee.tasks import evaluation, segmenter
 from tte_tee.tasks.evaluation import clinical_reading, score, write_cases
+from tte_tee.tasks.segmenter import HeartSegmenter
 
 TINY = SegmenterConfig(channels=(4, 8, 8))
 
@@ -109,6 +111,19 @@ def test_a_test_against_masks_that_a_segmenter_found_is_refused(
     with pytest.raises(SystemExit):
         fit(tmp_path, checkpoint, f"--data.test={tmp_path / 'found.h5'}", command="test")
     assert "have no true mask" in capsys.readouterr().err
+
+
+def test_a_structure_that_nobody_has_is_not_logged_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    dice, logged = {"LV": {"dice": 0.5}, "RA": {"dice": None}, "RV": {"dice": 0.0}}, {}
+    monkeypatch.setattr(segmenter, "score", lambda *_: SimpleNamespace(summary=lambda: {"structures": dice}))
+    task = SimpleNamespace(
+        data=SimpleNamespace(test_store=None),
+        trainer=SimpleNamespace(log_dir=None, is_global_zero=True),
+        log_dict=lambda values, **_: logged.update(values),
+        _gathered=dict,
+    )
+    HeartSegmenter.on_test_epoch_end(task)
+    assert logged == {"test/dice/LV": 0.5, "test/dice/RV": 0.0}
 
 
 def test_options_change_the_run(fit: Train, seg_run: Path, tmp_path: Path) -> None:

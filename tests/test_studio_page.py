@@ -133,6 +133,28 @@ def test_it_is_served_here_alone_and_asks_nobody(studio: Studio, monkeypatch: py
     assert not uploads.exists()
 
 
+@pytest.mark.parametrize(
+    ("host", "header"), [("::1", "[::1]"), ("::1", "localhost"), ("127.0.0.2", "127.0.0.2"), ("localhost", "localhost")]
+)
+def test_every_address_of_this_machine_is_private(studio: Studio, host: str, header: str) -> None:
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        pytest.skip("this machine has no such address")
+    with served(studio, host) as page:
+        assert page.private
+        port = page.listener.getsockname()[1]
+        with urlopen(Request(page.url, headers={"Host": f"{header}:{port}"}), timeout=60) as answer:
+            assert b"TEE studio" in answer.read()
+        with pytest.raises(HTTPError, match="400"):
+            urlopen(Request(page.url, headers={"Host": f"elsewhere.example:{port}"}), timeout=60)
+
+
+def test_an_address_of_the_network_is_public(studio: Studio) -> None:
+    with service(studio, "0.0.0.0", 0) as page:
+        assert not page.private
+
+
 def test_without_gradio_one_line_says_how_to_get_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,9 +1,12 @@
 """``synthesize``: labelled frames for any store of masks, and what is said when they do not fit."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import h5py
 import numpy as np
@@ -16,7 +19,10 @@ from tte_tee.anatomy import TEE
 from tte_tee.cli import main
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
+from tte_tee.models.diffusion import Sampler
 from tte_tee.models.folders import load_adapter, load_base
+from tte_tee.synthesis.batches import Work
+from tte_tee.synthesis.frames import Sampling
 
 
 def draw(adapter: Path, masks: Path, out: Path, *options: str) -> EchoStore:
@@ -318,3 +324,16 @@ def test_impossible_options_are_refused(
     assert stop.value.code == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_the_help_says_the_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["synthesize", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    options = dict(re.findall(r" --([a-z-]+) \S+ ((?:(?! --[a-z-]+ \S+ ).)*)", said.partition("options:")[2]))
+    for kind in (Sampling, Work):
+        for field in fields(kind):
+            if field.default is not None:
+                default = f"{field.default:g}" if isinstance(field.default, float) else field.default
+                assert f"(default {default}" in options[field.name.replace("_", "-")], field.name
+    assert set(get_args(Sampler)) <= set(re.findall(r"[a-z+-]+", options["sampler"]))

@@ -20,8 +20,8 @@ from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.models.folders import SHIPPED, load_base
 from tte_tee.models.maskr2 import MaskR2
-from tte_tee.synthesis import batches
-from tte_tee.synthesis.batches import default_processes, device_of
+from tte_tee.synthesis import batches, generate
+from tte_tee.synthesis.batches import Work, default_processes, device_of
 from tte_tee.synthesis.frames import Sampling, draw_frames
 from tte_tee.synthesis.shards import Shard, parse_shard
 
@@ -92,6 +92,27 @@ def test_processes_fill_the_cores_unless_a_launcher_starts_them(monkeypatch: pyt
     assert [default_processes("cpu", threads, None) for threads in (1, 3, 16)] == [8, 2, 1]
     assert [default_processes(device, 1, None) for device in ("cuda", "cuda:1")] == [4, 1]
     assert default_processes("cpu", 1, Shard(0, 2)) == 1
+
+
+@pytest.mark.parametrize(
+    ("work", "says"),
+    [
+        ({"batch_size": 0}, "--batch-size 0"),
+        ({"threads": 0}, "--threads 0"),
+        ({"threads": 10**6}, "1024 at most"),
+        ({"processes": 0}, "--processes 0"),
+        ({"merge": 0}, "--merge 0"),
+        ({"shard": Shard(0, 2), "merge": 2}, "a shard draws"),
+    ],
+)
+def test_impossible_work_is_refused(work: dict[str, Any], says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        Work(**work)
+
+
+def test_no_sample_of_a_mask_is_refused(lora_run: Path, tee_store: Path, out_store: Path) -> None:
+    with pytest.raises(UserError, match="--samples-per-mask 0"):
+        generate.synthesize(lora_run / "adapter", tee_store, out_store, samples_per_mask=0)
 
 
 def test_the_launcher_says_which_shard_a_process_draws() -> None:

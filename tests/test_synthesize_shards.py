@@ -171,6 +171,30 @@ def test_parts_of_another_adapter_or_other_masks_are_not_taken_up(
     assert len(batches_drawn) == 11 + 6 + 11
 
 
+def test_parts_of_other_code_are_not_taken_up(
+    synthesize: Draw, out_store: Path, batches_drawn: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthesize("--shard=0/1")
+    synthesize("--shard=0/1")
+    assert len(batches_drawn) == 11
+    monkeypatch.setattr(batches, "code_hash", lambda folders: "other")
+    synthesize("--shard=0/1")
+    assert len(list(out_store.parent.glob(PARTS))) == 2
+    assert len(batches_drawn) == 22
+
+
+def test_code_is_its_modules_by_name_and_text(tmp_path: Path) -> None:
+    (tmp_path / "room").mkdir()
+    hashes = [batches.code_hash([tmp_path / "room"])]
+    for name, text in (("a.py", "x = 1"), ("a.py", "x = 2"), ("b.py", "")):
+        (tmp_path / "room" / name).write_text(text)
+        hashes.append(batches.code_hash([tmp_path / "room"]))
+    assert len(set(hashes)) == 4
+    (tmp_path / "room/notes.txt").touch()
+    assert batches.code_hash([tmp_path / "room"]) == hashes[-1]
+    assert all(any(folder.glob("*.py")) for folder in batches._CODE)
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_leaves_the_same_store(
     synthesis_words: list[str], synthesize: Draw, out_store: Path, tmp_path: Path, batches_drawn: list[list[str]]

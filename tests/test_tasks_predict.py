@@ -1,16 +1,19 @@
 """Evaluation and prediction by the command line: with the averaged weights, whatever seed and batch."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import Train
+from conftest import Train, write_store
 from torch.utils.data import default_collate
 from trained import checkpoint_of, scalars_of
 
+from tte_tee.anatomy import TEE
 from tte_tee.data.datamodule import FrameDataset
 from tte_tee.data.store import EchoStore
+from tte_tee.files import file_hash
 from tte_tee.models.folders import load_adapter
 from tte_tee.synthesis.frames import Sampling, draw_frames
 
@@ -69,6 +72,30 @@ def test_predictions_are_a_store_of_the_masks(drawn: EchoStore, tee_store: Path)
         assert (frame[0] != image).any() and frame[0].std() > 1
 
 
+def test_predictions_say_what_drew_them_and_what_it_learnt_from(
+    adapt: Train, lora_run: Path, drawn: EchoStore, tmp_path: Path
+) -> None:
+    record = json.loads((lora_run / "adapter/adapter.json").read_text())
+    checkpoint = lora_run / "checkpoints/last.ckpt"
+    assert drawn.provenance["checkpoint"] == {
+        "hash": file_hash(checkpoint),
+        "base_hash": record["base_hash"],
+        "method": "lora",
+    }
+    assert drawn.provenance["trained_on"] == record["data"]
+    masks = write_store(tmp_path / "others.h5", TEE, patients={"test": 1})
+    words = (f"--ckpt_path={checkpoint}", "--model.sampling.steps=1", f"--data.store={masks}")
+    other = EchoStore(adapt(tmp_path, *words, command="predict") / "predictions.h5")
+    assert other.provenance["trained_on"] == record["data"]
+    assert other.provenance["masks"]["hash"] == EchoStore(masks).content_hash
+
+
+def test_the_control_predicts_without_a_checkpoint(adapt: Train, tmp_path: Path) -> None:
+    run = adapt(tmp_path, "--model.sampling.steps=1", method="none", command="predict")
+    record = EchoStore(run / "predictions.h5").provenance
+    assert (record["checkpoint"]["hash"], record["checkpoint"]["method"], record["trained_on"]) == (None, "none", None)
+
+
 def test_predictions_follow_split_and_not_batch_size(
     adapt: Train, lora_run: Path, drawn: EchoStore, tmp_path: Path
 ) -> None:
@@ -85,6 +112,6 @@ def test_predictions_are_drawn_with_the_averaged_weights(drawn: EchoStore, lora_
     adapter, dataset = load_adapter(lora_run / "adapter"), FrameDataset(EchoStore(tee_store))
     indices = dataset.store.indices(split="test")
     batch = default_collate([dataset[int(index), 0] for index in indices])
-    keys = [str(index) for index in indices]
+    keys = [f"{dataset.store.table['key'][index]}#0" for index in indices]  # the noise of synthesize
     frames = draw_frames(adapter.denoiser, adapter.schedule, adapter.maskr2, batch, keys, Sampling(steps=4))
     np.testing.assert_allclose(frames.int(), [frame[0] for frame in drawn], atol=2)  # the adapter's LoRA is merged

@@ -31,14 +31,21 @@ def provenance() -> dict[str, Any]:
 
 @cache
 def git_commit() -> str:
-    """Commit of the source tree as this process first found it, or ``unknown`` outside of one."""
-    root = Path(__file__).parents[1]
+    """Commit of the source tree as this process first found it, or ``unknown`` outside of one.
+
+    Modules that git does not know are changes, too. A repository in whose folder the package is installed is another's.
+    """
+    root = Path(tte_tee.__file__).resolve().parents[1]
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+        if Path(git("rev-parse", "--show-toplevel")).resolve() != root:
+            return "unknown"
+        new = ("ls-files", "--others", "--exclude-standard", "--", "tte_tee")
+        changed = git("status", "--porcelain", "-uno") or git(*new)
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

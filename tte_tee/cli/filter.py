@@ -1,5 +1,7 @@
 """``filter``: leave out synthetic frames that do not show their masks, or that copy."""
 
+import argparse
+from functools import partial
 from pathlib import Path
 
 from tte_tee.cli.parser import Parser, command_line
@@ -31,8 +33,10 @@ def main(words: list[str]) -> None:
     parser.add_argument(
         "--adaptation", type=Path, required=True, metavar="A.h5", help="frames that the adapter learnt from"
     )
-    parser.add_argument("--quantile", type=float, default=0.1, metavar="Q", help="of real frames (default 0.1)")
-    parser.add_argument("--allowed", type=float, default=0.01, metavar="Q", help="of training frames (default 0.01)")
+    # What is not given stays out of the namespace: Rules holds the defaults.
+    option = partial(parser.add_argument, type=float, default=argparse.SUPPRESS, metavar="Q")
+    option("--quantile", help="of real frames (default 0.1)")
+    option("--allowed", help="of training frames (default 0.01)")
     parser.add_argument("--device", default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--out", type=Path, required=True, metavar="F.h5", help="store to write")
     options = parser.parse_args(words)
@@ -45,7 +49,7 @@ def main(words: list[str]) -> None:
     from tte_tee.report.scores import filter_table
     from tte_tee.tasks.filter import Rules, choose, what_stays, write_filtered
 
-    rules = Rules(options.quantile, options.allowed)
+    rules = Rules(**{name: value for name, value in vars(options).items() if name in ("quantile", "allowed")})
     loaded, store = load_segmenter(options.segmenter), EchoStore(options.store)
     adaptation = EchoStore(options.adaptation)
     check_out(options.out, store, adaptation)

@@ -11,7 +11,7 @@ import yaml
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from tte_tee.errors import UserError
-from tte_tee.files import file_hash
+from tte_tee.files import file_hash, first_line
 from tte_tee.tasks.checkpoint import FOLDER, checkpoints, checksum_beside
 
 _TRAINER = ("max_steps", "accumulate_grad_batches", "gradient_clip", "precision", "val_check", "limit_", "overfit")
@@ -38,7 +38,7 @@ def newest_checkpoint(run: Path) -> Path | None:
     for path in found.values():
         if not (wrong := damage(path)):
             return path
-        _say(f"warning: {path} is damaged ({wrong}); going back to the one before")
+        say(f"warning: {path} is damaged ({wrong}); going back to the one before")
     if found:
         raise UserError(f"{run / FOLDER}: every checkpoint in it is damaged; remove the folder to start anew")
     return None
@@ -80,11 +80,11 @@ def check_same_run(run: Path, config: Mapping[str, Any]) -> None:
     """Refuses to go on with a run under another config.
 
     Raises:
-        UserError: naming the first key that differs from the ``config.yaml`` of the run.
+        UserError: naming the first key that differs from the ``config.yaml`` of the run, or that file if it is none.
     """
     if not (run / "config.yaml").is_file():
         return
-    theirs, ours = (dict(_flat(c)) for c in (yaml.safe_load((run / "config.yaml").read_text()), config))
+    theirs, ours = (dict(_flat(c)) for c in (_config_of(run), config))
     for key in (*ours, *theirs):
         decides = key.startswith(_DECISIVE) and not key.endswith(_HARMLESS)
         if decides and ours.get(key) != theirs.get(key):
@@ -92,6 +92,14 @@ def check_same_run(run: Path, config: Mapping[str, Any]) -> None:
                 f"--resume auto: {run} holds a run whose {key} is {theirs.get(key)}, not {ours.get(key)}; "
                 "give its config, or another --trainer.logger.init_args.version"
             )
+
+
+def _config_of(run: Path) -> Any:
+    path = run / "config.yaml"
+    try:
+        return yaml.safe_load(path.read_text())
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        raise UserError(f"--resume auto: {path} is no YAML ({first_line(error)}); give another version") from error
 
 
 def check_world(devices: int, nodes: int) -> None:
@@ -120,5 +128,6 @@ def _flat(values: Any, key: str = "") -> Iterator[tuple[str, Any]]:
 
 
 @rank_zero_only
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Prints a line about the run, once for all ranks."""
     print(f"tte_tee: {text}", file=sys.stderr)

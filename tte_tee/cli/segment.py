@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser, folder
+from tte_tee.cli.parser import Parser, command_line, folder
 from tte_tee.errors import UserError
 
 _TEXT = """Finds structures in frames: pictures (PNG), folders of pictures, DICOM files, or one echo store.
@@ -43,8 +43,7 @@ def main(words: list[str]) -> None:
 
     loaded = load_segmenter(options.segmenter)
     if stores:
-        command = f"python -m tte_tee segment {stores[0].name} --segmenter DIR --out DIR"
-        count = segment_store(loaded, stores[0], options.out, options.device, command)
+        count = segment_store(loaded, stores[0], options.out, options.device, command_line("segment", *words))
     else:
         sector = read_gray(options.sector) if options.sector else None
         count = segment_files(loaded, options.input, options.out, options.device, sector)

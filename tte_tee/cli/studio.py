@@ -39,10 +39,10 @@ def main(words: list[str]) -> None:
         out=options.out or WORK / "saved.h5",
         command=command_line("studio", *words),
     )
-    from tte_tee.studio.serve import LOOPBACK, service
+    from tte_tee.studio.serve import service
 
     with service(studio, options.host, options.port) as page:
-        if page.host not in LOOPBACK:
+        if not page.private:
             print(f"--host {options.host}: whoever reaches this machine can use the page; it asks for no password")
         print(f"open {page.url} in a browser; Ctrl-C ends it", flush=True)
         page.run()

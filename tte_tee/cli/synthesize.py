@@ -1,6 +1,10 @@
 """``synthesize``: draw labelled frames for a store of masks."""
 
 import argparse
+import sys
+from dataclasses import fields
+from functools import partial
+from typing import Any
 
 from tte_tee.cli.parser import Parser, command_line, positive
 
@@ -41,81 +45,70 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", required=True, metavar="S.h5", help="echo store to write")
     parser.add_argument("--split", choices=("train", "val", "test"), help="masks of one split alone (default: all)")
-    parser.add_argument("--samples-per-mask", type=positive, default=1, metavar="N", help="frames per mask (default 1)")
-    parser.add_argument(
+    # What is not given stays out of the namespace: Sampling and Work hold the defaults, and say what is refused.
+    option = partial(parser.add_argument, default=argparse.SUPPRESS)
+    option("--samples-per-mask", type=positive, metavar="N", help="frames per mask (default 1)")
+    option(
         "--sampler",
-        choices=("sde-dpm++", "dpm++", "ddim", "ddpm", "unipc"),
-        default="sde-dpm++",
-        help="solver (default sde-dpm++: DPM-Solver++ 2M with noise in every step; dpm++ is the same without)",
+        metavar="NAME",
+        help="solver: sde-dpm++, dpm++, ddim, ddpm or unipc (default sde-dpm++: DPM-Solver++ 2M with noise in every "
+        "step; dpm++ is the same without)",
     )
-    parser.add_argument(
-        "--steps", type=positive, default=12, help="of the solver; a guided one takes two evaluations (default 12)"
-    )
-    parser.add_argument(
-        "--guidance", type=float, default=1.0, help="classifier-free guidance on the mask; 1 leaves it out (default 1)"
-    )
-    parser.add_argument(
+    option("--steps", type=positive, help="of the solver; a guided one takes two evaluations (default 12)")
+    option("--guidance", type=float, help="classifier-free guidance on the mask; 1 leaves it out (default 1)")
+    option(
         "--guided-below",
         type=float,
-        default=0.8,
         metavar="SHARE",
         help="share of the time steps, from the clean end, in which guidance acts; in the rest brightness is decided, "
         "and it would make all frames bright (default 0.8)",
     )
-    parser.add_argument(
+    option(
         "--precision",
-        choices=("32", "bf16"),
-        default="32",
+        metavar="32|bf16",
         help="of the network; bf16 takes little more than half the time (default 32)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of every draw (default 0)")
-    parser.add_argument(
-        "--batch-size", type=positive, default=16, metavar="N", help="frames drawn at once (default 16)"
-    )
-    parser.add_argument("--threads", type=positive, default=1, metavar="N", help="CPU threads per process (default 1)")
-    parser.add_argument(
+    option("--seed", type=int, help="of every draw (default 0)")
+    option("--batch-size", type=positive, metavar="N", help="frames drawn at once (default 16)")
+    option("--threads", type=positive, metavar="N", help="CPU threads per process (default 1)")
+    option(
         "--processes",
         type=positive,
         metavar="N",
         help="processes that draw (default: as many as fill the CPU cores, or one per GPU; one with --shard)",
     )
-    several = parser.add_mutually_exclusive_group()
-    several.add_argument(
-        "--shard", metavar="I/N", help="draw a share of the batches alone; 'auto': as the launcher says"
-    )
-    several.add_argument("--merge", type=positive, metavar="N", help="draw nothing; write S.h5 from what N shards drew")
+    several = partial(parser.add_mutually_exclusive_group().add_argument, default=argparse.SUPPRESS)
+    several("--shard", metavar="I/N", help="draw a share of the batches alone; 'auto': as the launcher says")
+    several("--merge", type=positive, metavar="N", help="draw nothing; write S.h5 from what N shards drew")
     parser.add_argument("--base", metavar="DIR", help="the adapter's base, if it moved ('shipped': the package's own)")
-    parser.add_argument("--device", default="cpu", help="torch device; 'cuda' takes all GPUs (default cpu)")
+    option("--device", help="torch device; 'cuda' takes all GPUs (default cpu)")
     return parser
+
+
+def _taken(given: dict[str, Any], kind: type) -> dict[str, Any]:
+    """Takes out of what was given all that is a field of a dataclass."""
+    return {field.name: given.pop(field.name) for field in fields(kind) if field.name in given}
 
 
 def main(words: list[str]) -> None:
     """Parses and runs; torch is imported only once the options are right."""
     options = _parser().parse_args(words)
+    from tte_tee.models.devices import named_device, slow_bf16
+    from tte_tee.synthesis.batches import Work
     from tte_tee.synthesis.frames import Sampling
     from tte_tee.synthesis.generate import synthesize
     from tte_tee.synthesis.shards import parse_shard
 
-    shard = parse_shard(options.shard) if options.shard else None
-    left = synthesize(
-        options.adapter,
-        options.masks,
-        options.out,
-        sampling=Sampling(
-            options.sampler, options.steps, options.guidance, options.guided_below, options.seed, options.precision
-        ),
-        samples_per_mask=options.samples_per_mask,
-        split=options.split,
-        base=options.base,
-        batch_size=options.batch_size,
-        threads=options.threads,
-        device=options.device,
-        processes=options.processes,
-        shard=shard,
-        merge=options.merge,
-        command=command_line("synthesize", *words),
-    )
-    if shard:
+    given = vars(options)
+    if "shard" in given:
+        given["shard"] = parse_shard(given["shard"])
+    sampling = Sampling(**_taken(given, Sampling))
+    work = Work(**_taken(given, Work))
+    half = sampling.precision == "bf16" and not work.merge
+    if half and (slow := slow_bf16(named_device(work.device, reach=False), "--precision 32")):
+        print(f"tte_tee synthesize: {slow}", file=sys.stderr)
+    left = synthesize(**given, sampling=sampling, work=work, command=command_line("synthesize", *words))
+    if shard := work.shard:
         print(f"shard {shard} left in {left}; once all are drawn, the same command with --merge {shard.count} ends it")
     else:
         print(f"left in {left}")

@@ -25,10 +25,11 @@ from torch.multiprocessing.spawn import ProcessExitedException
 from tte_tee.cli import TRAINING
 from tte_tee.cli.code import ALLOWED, FLAG, HELP, plain_configs, refuse_foreign_code
 from tte_tee.cli.faults import told
-from tte_tee.cli.resume import check_checkpoint, check_same_run, check_world, last_checkpoint, newest_checkpoint
+from tte_tee.cli.resume import check_checkpoint, check_same_run, check_world, last_checkpoint, newest_checkpoint, say
 from tte_tee.data.datamodule import EchoDataModule, PhantomDataModule
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.errors import SharedError, UserError
+from tte_tee.models.devices import slow_bf16
 from tte_tee.tasks.adapter import TEEAdapter
 from tte_tee.tasks.callbacks import EMA, Export, HyperParameters, Predictions, Previews
 from tte_tee.tasks.checkpoint import FOLDER, INTERRUPTED, LAST, Checkpoint, Preemption, checkpoints
@@ -144,10 +145,14 @@ class CLI(LightningCLI):
         except (MisconfigurationException, ValueError, TypeError, RuntimeError) as error:
             raise UserError(f"trainer: {str(error).splitlines()[0]}") from error
         check_world(trainer.num_devices, trainer.num_nodes)
+        half = str(trainer.precision).startswith("bf16")
+        if half and (slow := slow_bf16(trainer.strategy.root_device, "--trainer.precision 32-true")):
+            say(slow)
         trainer.strategy.checkpoint_io = WholeCheckpoints()
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, (Export, HyperParameters)):
                 callback.config = {key: self._own[key].as_dict() for key in ("model", "data", "trainer")}
+                callback.config["model"]["init_args"].update(self.model.resolved())
                 callback.config["seed_everything"] = self._own["seed_everything"]
         self._go_on(trainer, Path(trainer.log_dir or trainer.default_root_dir))
         return trainer

@@ -5,7 +5,7 @@ masks they learnt from or were tuned on. A record holds the records of what went
 of every ``seen`` in it is everybody.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,11 @@ def refuse_seen(patients: Iterable[str], seen: Collection[str], where: str, what
         )
 
 
+def learnt_beyond_base(record: Mapping[str, Any]) -> set[str]:
+    """Everybody whom an artefact knows but those whom its base knew before it was adapted."""
+    return seen_in(record) - seen_in(record, BASE_SEEN)
+
+
 def refuse_telling(
     synthetic: EchoStore,
     frames: Sequence[int] | np.ndarray,
@@ -137,8 +142,7 @@ def refuse_telling(
     hidden |= table["patient"].isin(evaluated | tested)
     where = f"{synthetic.path} (its adapter, base or masks)"
     refuse_seen(tested, seen_in(synthetic.provenance), where, "the frames")
-    learnt = seen_in(synthetic.provenance) - seen_in(synthetic.provenance, BASE_SEEN)
-    if known := sorted(learnt - {*trained, *evaluated}):
+    if known := sorted(learnt_beyond_base(synthetic.provenance) - {*trained, *evaluated}):
         raise UserError(
             f"{where}: learnt from patient {', '.join(known[:3])}, who is not among the {len(trained)} trained on "
             f"in {real}; refit adapter and shape model on those patients alone"

@@ -37,6 +37,10 @@ def grey(image: np.ndarray) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=-1)
 
 
+SHEET_GAP, SHEET_HEADER = 4, 22
+"""Pixels between the pictures of a contact sheet, and above them for their titles."""
+
+
 def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], *, scale: int = 3) -> np.ndarray:
     """Pictures in rows and columns under column titles.
 
@@ -49,15 +53,14 @@ def contact_sheet(rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], *
         uint8 RGB picture.
     """
     height, width = rows[0][0].shape[:2]
-    cell_height, cell_width, gap, header = height * scale, width * scale, 4, 22
-    canvas = np.full(
-        (header + len(rows) * (cell_height + gap), len(titles) * (cell_width + gap) - gap, 3), 255, np.uint8
-    )
+    cell_height, cell_width = height * scale, width * scale
+    down, across = cell_height + SHEET_GAP, cell_width + SHEET_GAP
+    canvas = np.full((SHEET_HEADER + len(rows) * down, len(titles) * across - SHEET_GAP, 3), 255, np.uint8)
     for column, title in enumerate(titles):
-        left = column * (cell_width + gap)
+        left = column * across
         write_text(canvas, title, left + 3, 15)
         for row, pictures in enumerate(rows):
-            top = header + row * (cell_height + gap)
+            top = SHEET_HEADER + row * down
             enlarged = cv2.resize(pictures[column], (cell_width, cell_height), interpolation=cv2.INTER_NEAREST)
             canvas[top : top + cell_height, left : left + cell_width] = enlarged
     return canvas

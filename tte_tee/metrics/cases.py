@@ -1,6 +1,6 @@
 """One structure of one frame, found against truth: the case it is, and its scores."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,27 +79,21 @@ class Case:
         return replace(self, **{name: 100 * getattr(self, name) / self.diagonal for name in lengths})
 
 
-def score_frame(pair: Pair, label_space: LabelSpace, structures: Sequence[str] | None = None) -> Iterator[Case]:
+def score_frame(pair: Pair, label_space: LabelSpace) -> Iterator[Case]:
     """One case per structure, in order.
 
     Args:
         pair: of masks.
         label_space: of both masks.
-        structures: those to score; all of the label space when left out.
 
     Raises:
-        UserError: the masks differ in shape or hold ids outside of the label space, a structure is not in
-            it, or the spacing is no spacing; the message names the frame.
+        UserError: the masks differ in shape or hold ids outside of the label space, or the spacing is no spacing; the
+            message names the frame.
     """
     _check(pair, label_space)
     grid = Grid.of(pair.truth.shape, pair.spacing)
-    for structure in structures or label_space.structures:
-        if structure not in label_space.ids:
-            raise UserError(
-                f"structure '{structure}' is not in label space '{label_space.name}' "
-                f"({', '.join(label_space.structures)})"
-            )
-        yield _score(pair, structure, label_space.ids[structure], grid)
+    for structure, label in label_space.ids.items():
+        yield _score(pair, structure, label, grid)
 
 
 def _score(pair: Pair, structure: str, label: int, grid: Grid) -> Case:

@@ -64,7 +64,11 @@ class Calibration:
         return asdict(self)
 
 
-def calibrate(scores: np.ndarray, patients: Sequence[str] | np.ndarray, allowed: float = 0.01) -> Calibration:
+ALLOWED = 0.01
+"""Share of frames that may pass for copies by coincidence, where no other is asked for."""
+
+
+def calibrate(scores: np.ndarray, patients: Sequence[str] | np.ndarray, allowed: float) -> Calibration:
     """The smallest score that at most a share ``allowed`` of frames exceed, and how sure that is.
 
     Frames of new patients exceed it more often than those that set it, the more so the fewer patients there are:

@@ -14,7 +14,7 @@ The paper's baseline has 87.15 and 88.00 where the plain mean of its four struct
 weigh the left heart more, as pixel shares do, and as the inverse volumes of the generalised Dice do not.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
@@ -145,22 +145,16 @@ class SegmentationResult:
         }
 
 
-def evaluate(
-    pairs: Iterable[Pair], label_space: LabelSpace, structures: Sequence[str] | None = None
-) -> SegmentationResult:
+def evaluate(pairs: Iterable[Pair], label_space: LabelSpace) -> SegmentationResult:
     """Scores every pair of masks.
 
     Args:
         pairs: at native resolution; only one is held at a time.
         label_space: of both masks of every pair.
-        structures: those to score; all of the label space when left out.
 
     Raises:
         UserError: there is no pair, a key stands twice, or a pair cannot be scored.
     """
-    scored = tuple(structures or label_space.structures)
-    if len(set(scored)) != len(scored):
-        raise UserError(f"structures to score: {', '.join(scored)}; name each once")
     cases: list[Case] = []
     keys: set[str] = set()
     unknown = 0
@@ -169,12 +163,12 @@ def evaluate(
             raise UserError(f"frame '{pair.key}' is to be scored twice; a key is unique within a store")
         keys.add(pair.key)
         unknown += pair.spacing is None
-        cases.extend(score_frame(pair, label_space, scored))
+        cases.extend(score_frame(pair, label_space))
     if not cases:
         raise UserError("there is no frame to score; the split or cohort asked for is empty")
     if unknown:
         cases = [case.in_percent() for case in cases]
-    return SegmentationResult(scored, PERCENT if unknown else MM, unknown, tuple(cases))
+    return SegmentationResult(label_space.structures, PERCENT if unknown else MM, unknown, tuple(cases))
 
 
 def _mean(of_patient: dict[str, float]) -> float | None:

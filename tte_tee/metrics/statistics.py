@@ -94,7 +94,6 @@ def simultaneous_intervals(
     *,
     level: float = 0.95,
     resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> dict[str, Interval]:
     """Intervals that hold all at once with probability ``level``.
 
@@ -107,7 +106,6 @@ def simultaneous_intervals(
             patient throughout; NaN where there is no value.
         level: of the family.
         resamples: of the bootstrap.
-        seed: of the bootstrap.
 
     Raises:
         UserError: as :func:`paired_interval`, naming the comparison; or the shapes differ.
@@ -119,7 +117,7 @@ def simultaneous_intervals(
         raise UserError(f"comparisons differ in [seeds, patients]: {shapes}; fill what is missing with NaN")
     _check_draws(level, resamples)
     kept = {name: checked(values, name, drop=False) for name, values in differences.items()}
-    shifts = shifts_of(list(kept.values()), resamples, seed)
+    shifts = shifts_of(list(kept.values()), resamples, seed=0)
     spread = np.std(shifts, axis=1)
     moving = spread > 0
     largest = np.max(np.abs(shifts[moving] / spread[moving, None]), axis=0) if moving.any() else np.zeros(1)

@@ -20,7 +20,7 @@ _RESEARCH = (
     "For research: training and testing of methods. It is no medical device, and neither what it gives nor what "
     "is trained on it may enter a decision about a patient."
 )
-_INPUT = "The network takes the condition that `tte_tee.models.denoiser` makes of mask, sector and plane."
+_INPUT = "The network takes the condition that `tte_tee.models.conditioning` makes of mask, sector and plane."
 _METHODS = {
     "lora": "low-rank updates (LoRA) of some layers; the base is frozen",
     "full": "all weights of the base",
@@ -41,7 +41,7 @@ def adapter_card(
         shape: of its denoiser; then the card says how to make the input, for those without this package.
     """
     options, method = _options(record, "model"), record["method"]
-    base = f"`{PurePath(record['base']).name}`, SHA-256 `{record['base_hash']}`"
+    base = f"`{PurePath(record['base']).name}`, hash `{record['base_hash']}`"
     parameters = record.get("parameters", {})
     trained = f"{parameters['trained']:,} ({parameters['share']:.2%} of the network)" if parameters else None
     lora = method == "lora"
@@ -54,7 +54,7 @@ def adapter_card(
             ("trained", _METHODS[method]),
             ("base", base),
             ("scope", ", ".join(options.get("scope", ())) or None),
-            ("rank, alpha", f"{options['rank']}, {options['alpha'] or options['rank']}" if lora and options else None),
+            ("rank, alpha", f"{options['rank']}, {options['alpha']}" if lora and options else None),
             ("trained parameters", trained),
             ("hash of weights and rule", f"`{weights}`"),
         ),
@@ -77,8 +77,8 @@ def adapter_card(
     )
 
 
-def base_card(values: Mapping[str, Any], weights: str) -> str:
-    """The card of a base: ``base.json`` and the SHA-256 of its weights."""
+def base_card(values: Mapping[str, Any], digest: str) -> str:
+    """The card of a base: ``base.json`` and its hash, which adapters made for it name."""
     shape, record = values["denoiser"], values["provenance"]
     return _page(
         ("diffusers", ["echocardiography", "diffusion", "synthetic-data"]),
@@ -89,7 +89,7 @@ def base_card(values: Mapping[str, Any], weights: str) -> str:
             ("frames", f"{shape['image_size']}x{shape['image_size']}"),
             ("channels", ", ".join(map(str, shape["channels"]))),
             ("mask enters by", shape["conditioning"]),
-            ("SHA-256 of the weights", f"`{weights}`"),
+            ("hash of weights and shape", f"`{digest}`"),
         ),
         *_training(record),
         "## Loading without tte_tee",
@@ -99,12 +99,12 @@ def base_card(values: Mapping[str, Any], weights: str) -> str:
     )
 
 
-def network_card(values: Mapping[str, Any], weights: str, rule: Mapping[str, Any] | None = None) -> str:
+def network_card(values: Mapping[str, Any], digest: str, rule: Mapping[str, Any] | None = None) -> str:
     """The card of a network for diffusers alone: a base, or what an adapter made of it.
 
     Args:
         values: ``base.json``.
-        weights: SHA-256 of the weights.
+        digest: of the folder, as adapters made for it name it.
         rule: ``maskr2.json``, if an adapter is in it.
     """
     shape, record = values["denoiser"], values["provenance"]
@@ -118,7 +118,7 @@ def network_card(values: Mapping[str, Any], weights: str, rule: Mapping[str, Any
             ("structures", ", ".join(shape["structures"])),
             ("mask enters by", shape["conditioning"]),
             ("adapted by", _METHODS[record["method"]] if rule else None),
-            ("SHA-256 of the weights", f"`{weights}`"),
+            ("hash of weights and shape", f"`{digest}`"),
         ),
         *(("## MaskR²", _rule(rule)) if rule else ()),
         "## Loading",

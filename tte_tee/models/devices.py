@@ -1,4 +1,4 @@
-"""What ``--device`` names."""
+"""What ``--device`` names, and what it is slow at."""
 
 import torch
 
@@ -22,3 +22,23 @@ def named_device(device: str, *, reach: bool = True) -> torch.device:
         return torch.device(device)
     except (RuntimeError, AssertionError) as error:  # it knows no such device, or was built without it
         raise UserError(f"--device {device}: {first_line(error)}") from error
+
+
+def slow_bf16(device: torch.device, instead: str) -> str:
+    """The warning that bfloat16 is emulated there, as on CPUs without AVX-512 or AMX; empty where it is not.
+
+    Args:
+        device: that computes in bfloat16.
+        instead: options that compute in single precision.
+    """
+    if device.type != "cpu" or _cpu_has_bf16():
+        return ""
+    return (
+        "warning: this CPU has no instructions for bfloat16 and emulates them, about 20 times slower than single "
+        f"precision; give {instead} instead, unless results of bfloat16 are to be repeated"
+    )
+
+
+def _cpu_has_bf16() -> bool:
+    """What torch itself asks before it takes the kernels of oneDNN; no public name of it says so much."""
+    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -25,7 +25,11 @@ STOCHASTIC = ("sde-dpm++", "ddpm")
 """Samplers that draw noise in every step; it mends what an early step got wrong, at the same cost."""
 
 TRAIN_STEPS = 1000
-_DECIDES = 4.0  # log(signal / noise) beyond which nothing of a frame is decided
+STEPS = 12
+"""Of a sampler, where nothing else is asked for."""
+SOLVER_ORDER = 2
+DECIDES = 4.0
+"""log(signal / noise) beyond which nothing of a frame is decided."""
 
 
 def noise_schedule(prediction: Prediction = "v_prediction") -> DDPMScheduler:
@@ -121,7 +125,7 @@ def time_steps(schedule: DDPMScheduler, count: int) -> list[int]:
     """
     signal = schedule.alphas_cumprod
     ratio = (signal / (1.0 - signal)).log() / 2
-    wanted = torch.linspace(-_DECIDES, _DECIDES, count + 1)[1:-1]
+    wanted = torch.linspace(-DECIDES, DECIDES, count + 1)[1:-1]
     return list(dict.fromkeys([TRAIN_STEPS - 1, *(int((ratio - value).abs().argmin()) for value in wanted)]))
 
 
@@ -135,7 +139,9 @@ def make_sampler(name: Sampler, schedule: DDPMScheduler, steps: int) -> DDPMSche
     """
     if name in ("dpm++", "sde-dpm++"):
         algorithm = name.replace("dpm", "dpmsolver")
-        solver = DPMSolverMultistepScheduler.from_config(schedule.config, algorithm_type=algorithm, solver_order=2)
+        solver = DPMSolverMultistepScheduler.from_config(
+            schedule.config, algorithm_type=algorithm, solver_order=SOLVER_ORDER
+        )
         solver.set_timesteps(timesteps=time_steps(schedule, steps))
         return solver
     kinds = {"unipc": UniPCMultistepScheduler, "ddim": DDIMScheduler, "ddpm": DDPMScheduler}
@@ -153,10 +159,10 @@ def sample(
     plane: Tensor,
     generators: Sequence[torch.Generator],
     *,
-    sampler: Sampler = "sde-dpm++",
-    steps: int = 12,
-    guidance: float = 1.0,
-    guided_below: float = 1.0,
+    sampler: Sampler,
+    steps: int,
+    guidance: float,
+    guided_below: float,
 ) -> Tensor:
     """Draws one frame per condition.
 
@@ -173,7 +179,7 @@ def sample(
             "Applying guidance in a limited interval", NeurIPS 2024).
 
     Returns:
-        ``[B, 1, H, W]`` in [-1, 1].
+        ``[B, 1, H, W]`` as the last step leaves it: of a frame in [-1, 1], a little beyond in places.
     """
     solver = make_sampler(sampler, schedule, steps)
     shape = (1, *condition.shape[-2:])
@@ -193,4 +199,4 @@ def sample(
             with_mask, without = both.chunk(2)
             prediction = without + guidance * (with_mask - without)
         frame = solver.step(prediction.float(), timestep, frame, **stochastic).prev_sample
-    return frame.clamp(-1.0, 1.0)
+    return frame

@@ -17,10 +17,20 @@ from typing import Any
 
 from tte_tee.data.leakage import published
 from tte_tee.errors import UserError
-from tte_tee.files import file_hash, new_folder, read_json, write_json, write_whole
+from tte_tee.files import new_folder, read_json, write_json, write_whole
 from tte_tee.models.adapters import plain_unet
 from tte_tee.models.card import CARD, adapter_card, network_card
-from tte_tee.models.folders import LORA_WEIGHTS, RULE, WEIGHTS, Adapter, Base, folder_hash, load_adapter, load_base
+from tte_tee.models.folders import (
+    LORA_WEIGHTS,
+    RULE,
+    WEIGHTS,
+    Adapter,
+    Base,
+    adapter_hash,
+    base_hash,
+    load_adapter,
+    load_base,
+)
 from tte_tee.models.records import read_record
 
 
@@ -78,7 +88,7 @@ def export_adapter(adapter: Path, out: Path, base: str | None = None) -> None:
         write_json(temporary / "adapter_config.json", config)
         write_json(temporary / "adapter.json", record)
         rule = read_json(temporary / RULE, "adapter")
-        card = adapter_card(record, rule, folder_hash(temporary), asdict(loaded.denoiser.config))
+        card = adapter_card(record, rule, adapter_hash(temporary), asdict(loaded.denoiser.config))
         write_whole(temporary / CARD, card.encode())
 
 
@@ -102,4 +112,4 @@ def _write_network(
         if rule is not None:
             shutil.copyfile(rule, temporary / RULE)
         told = read_json(temporary / RULE, "adapter") if rule else None
-        write_whole(temporary / CARD, network_card(values, file_hash(temporary / WEIGHTS), told).encode())
+        write_whole(temporary / CARD, network_card(values, base_hash(temporary), told).encode())

@@ -17,6 +17,7 @@ An adapter::
 """
 
 import hashlib
+import json
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from safetensors import SafetensorError, safe_open
 
 from tte_tee.anatomy import LabelSpace, MaskMap
 from tte_tee.errors import UserError
-from tte_tee.files import file_hash, first_line, read_json, whole_folder, write_json, write_whole
+from tte_tee.files import first_line, read_json, whole_folder, write_json, write_whole
 from tte_tee.models.adapters import merge_lora, plain_unet
 from tte_tee.models.card import CARD, adapter_card, base_card
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig, build_unet
@@ -45,11 +46,22 @@ _TENSORS_OF_A_LAYER = 8  # of a residual block, at the least
 _LORA = ("r", "lora_alpha", "lora_dropout", "use_rslora")
 _SAID = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision", "task_type")
 """What of adapter_config.json decides the network here, and what is only said in it."""
+_SCALE = ("r", "lora_alpha", "use_rslora")  # of what LoRA adds; dropout is of training alone
+_FORWARD = (
+    "num_train_timesteps",
+    "beta_schedule",
+    "beta_start",
+    "beta_end",
+    "trained_betas",
+    "rescale_betas_zero_snr",
+    "prediction_type",
+)
+"""What of scheduler_config.json decides the forward process; the rest is a sampler's, and set where one is made."""
 
 
 @dataclass
 class Base:
-    """A loaded base: the denoiser in single precision, its schedule, the hash of its stored weights, its record."""
+    """A loaded base: the denoiser in single precision, its schedule, its :func:`base_hash`, its record."""
 
     denoiser: Denoiser
     schedule: DDPMScheduler
@@ -84,7 +96,7 @@ def save_base(folder: Path, denoiser: Denoiser, schedule: DDPMScheduler, record:
         schedule.save_pretrained(temporary / "scheduler")
         values = {"denoiser": asdict(denoiser.config), "provenance": record}
         write_json(temporary / "base.json", values)
-        write_whole(temporary / CARD, base_card(values, file_hash(temporary / WEIGHTS)).encode())
+        write_whole(temporary / CARD, base_card(values, base_hash(temporary)).encode())
 
 
 def load_base(base: str) -> Base:
@@ -96,7 +108,7 @@ def load_base(base: str) -> Base:
     folder = base_folder(base)
     record = read_record(folder / "base.json", "base")
     try:
-        config = _denoiser_config(record["denoiser"])
+        config, made = _denoiser_config(record["denoiser"]), dict(record["provenance"])
         unet = _load_unet(folder)
         with torch.device("meta"):
             described = build_unet(config)
@@ -105,9 +117,10 @@ def load_base(base: str) -> Base:
         _check_finite(unet)
         _require(folder, "scheduler/scheduler_config.json")
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
+        digest = base_hash(folder)
     except _UNREADABLE as error:
         raise UserError(f"{folder}: not a readable base ({first_line(error)}); train one with base_tte.yaml") from error
-    return Base(Denoiser(config, unet), schedule, file_hash(folder / WEIGHTS), folder, record["provenance"])
+    return Base(Denoiser(config, unet), schedule, digest, folder, made)
 
 
 def save_adapter(
@@ -141,7 +154,7 @@ def save_adapter(
         write_json(temporary / RULE, rule)
         write_json(temporary / "adapter.json", values)
         # In the place of peft's, an empty form that names a path of this machine.
-        write_whole(temporary / CARD, adapter_card(values, rule, folder_hash(temporary)).encode())
+        write_whole(temporary / CARD, adapter_card(values, rule, adapter_hash(temporary)).encode())
 
 
 def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
@@ -152,8 +165,7 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
         base: where the base is now; by default where it was.
 
     Raises:
-        UserError: the folder is no adapter, or the base's stored weights are not the ones the
-            adapter was made for.
+        UserError: the folder is no adapter, or the base is not the one that the adapter was made for.
     """
     folder = Path(folder)
     record = read_record(folder / "adapter.json", "adapter")
@@ -181,9 +193,10 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
         maskr2 = MaskR2(MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"])
         maskr2.load_state_dict({"matrix": torch.tensor(rule["matrix"])})
         _check_finite(denoiser.unet, maskr2)
+        digest = adapter_hash(folder)
     except _UNREADABLE as error:
         raise UserError(f"{folder}: not a readable adapter ({first_line(error)})") from error
-    return Adapter(denoiser.eval(), loaded.schedule, maskr2, target, record, folder_hash(folder))
+    return Adapter(denoiser.eval(), loaded.schedule, maskr2, target, record, digest)
 
 
 def _check_finite(*networks: torch.nn.Module) -> None:
@@ -270,10 +283,39 @@ def _same_weights(found: dict[str, torch.Size], expected: dict[str, torch.Size],
         raise ValueError(f"{Path(where).name} holds other weights than its config: {other[0]}")
 
 
-def folder_hash(folder: Path) -> str:
-    """SHA-256 over the names and bytes of an adapter's weights and rule."""
-    digest = hashlib.sha256()
-    for name in (LORA_WEIGHTS, RULE, WEIGHTS):  # and nothing that somebody put beside them
+def base_hash(folder: Path) -> str:
+    """SHA-256 over a base's weights and what decides what they compute: shape, network, forward process."""
+    schedule = read_json(folder / "scheduler/scheduler_config.json", "base")
+    decides = {
+        "denoiser": asdict(_denoiser_config(read_json(folder / "base.json", "base")["denoiser"])),
+        "scheduler": {key: schedule.get(key) for key in _FORWARD},
+        "unet": _network(folder),
+    }
+    return _digest(folder, (WEIGHTS,), decides)
+
+
+def adapter_hash(folder: Path) -> str:
+    """SHA-256 over an adapter's weights and rule, and what decides what they make of the base."""
+    decides: dict[str, Any] = {"method": read_json(folder / "adapter.json", "adapter")["method"]}
+    if (folder / LORA_WEIGHTS).is_file():
+        config = read_json(folder / "adapter_config.json", "adapter")
+        scale = {key: config.get(key) for key in _SCALE}
+        decides["lora"] = {**scale, "target_modules": sorted(config["target_modules"])}  # of which peft makes a set
+    if (folder / WEIGHTS).is_file():
+        decides["unet"] = _network(folder)
+    return _digest(folder, (LORA_WEIGHTS, RULE, WEIGHTS), decides)
+
+
+def _network(folder: Path) -> dict[str, Any]:
+    """What unet/config.json says of the network; names with ``_`` are diffusers' notes on the file."""
+    config = read_json(folder / "unet/config.json", "network")
+    return {key: value for key, value in config.items() if not key.startswith("_")}
+
+
+def _digest(folder: Path, files: tuple[str, ...], decides: dict[str, Any]) -> str:
+    """SHA-256 over what decides, and over names and bytes of those files that are there, and of no others."""
+    digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
+    for name in files:
         if (folder / name).is_file():
             digest.update(name.encode() + (folder / name).read_bytes())
     return digest.hexdigest()

@@ -1,10 +1,11 @@
-"""How the input of a denoiser is made, in words that need no code of this package; the code is models.denoiser."""
+"""How the input of a denoiser is made, in words that need no code of this package; the code is models.conditioning."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from tte_tee.anatomy import PLANES, VIEWS
 from tte_tee.models.conditioning import POSITION_WIDTH, token_width
+from tte_tee.models.diffusion import DECIDES, SOLVER_ORDER, STEPS, TRAIN_STEPS
 
 
 def input_words(shape: Mapping[str, Any], rule: Mapping[str, Any] | None = None) -> tuple[str, ...]:
@@ -82,9 +83,10 @@ def _noise(shape: Mapping[str, Any]) -> str:
     return (
         "**Noise and steps**: `tte_tee synthesize --seed S` starts sample `n` (from 0) of the mask of key `K` at "
         f"`torch.randn(1, {side}, {side})` from a CPU generator seeded with `int.from_bytes(digest, 'little') >> 1`, "
-        "the BLAKE2b digest of 8 bytes of `sample/S/K#n`, and takes 12 steps of `DPMSolverMultistepScheduler` "
-        "(`algorithm_type='sde-dpmsolver++'`, `solver_order=2`) on `scheduler/`: time step 999, then those at which "
-        "`log(a / (1 - a)) / 2` of `a = alphas_cumprod` is nearest to `-4 + 8 * i / 12`, `i` from 1 to 11; its "
+        f"the BLAKE2b digest of 8 bytes of `sample/S/K#n`, and takes {STEPS} steps of `DPMSolverMultistepScheduler` "
+        f"(`algorithm_type='sde-dpmsolver++'`, `solver_order={SOLVER_ORDER}`) on `scheduler/`: time step "
+        f"{TRAIN_STEPS - 1}, then those at which `log(a / (1 - a)) / 2` of `a = alphas_cumprod` is nearest to "
+        f"`{-DECIDES:g} + {2 * DECIDES:g} * i / {STEPS}`, `i` from 1 to {STEPS - 1}; its "
         "`step` takes the noise from the same generator. Frames are in [-1, 1], clipped; grey is "
         "`(frame + 1) * 127.5` within the sector and 0 outside, rounded."
     )

@@ -13,7 +13,7 @@ from tte_tee.errors import UserError
 from tte_tee.metrics.correlation import Correlation, rank_correlation
 from tte_tee.metrics.statistics import RESAMPLES
 from tte_tee.report import paper
-from tte_tee.report.cells import Cell, Cohort
+from tte_tee.report.cells import Cell, TestSet
 from tte_tee.report.compare import (
     OVERALL,
     Choice,
@@ -48,6 +48,10 @@ class Mean:
     mean: float
     deviation: float | None
     by_seed: Mapping[int, float]
+
+    def over(self, seeds: Sequence[int]) -> float:
+        """Mean over those seeds alone, for what is compared with another arm."""
+        return float(np.mean([self.by_seed[seed] for seed in seeds]))
 
 
 @dataclass(frozen=True)
@@ -89,38 +93,38 @@ class Analysis:
     """Everything computed from one cohort, each thing once.
 
     Attributes:
-        cohort: the cells.
+        test_set: the cells.
         resamples: of each bootstrap.
     """
 
-    cohort: Cohort
+    test_set: TestSet
     resamples: int = RESAMPLES
 
     @cached_property
     def measures(self) -> tuple[str, ...]:
         """Structures, the right heart, and over structures."""
-        return (*measures_of(self.cohort.structures), *OVERALL)
+        return (*measures_of(self.test_set.structures), *OVERALL)
 
     @property
     def target(self) -> str:
         """The measure that usefulness is judged by."""
-        wanted = " and ".join(endpoint(self.cohort.study))
+        wanted = " and ".join(endpoint(self.test_set.study))
         return wanted if wanted in self.measures else "global"
 
     @cached_property
     def runs(self) -> Runs:
         """Percent by arm, measure, seed and patient."""
-        return runs_of(self.cohort)
+        return runs_of(self.test_set)
 
     @cached_property
     def choice(self) -> Choice:
         """The baseline."""
-        return choose_baseline(self.cohort)
+        return choose_baseline(self.test_set)
 
     @cached_property
     def headline(self) -> Headline:
         """The primary endpoint."""
-        return headline(self.cohort, self.choice, self.runs, resamples=self.resamples)
+        return headline(self.test_set, self.choice, self.runs, resamples=self.resamples)
 
     @cached_property
     def comparisons(self) -> Mapping[tuple[str, str], Comparison]:
@@ -141,14 +145,14 @@ class Analysis:
 
     def beside(self, row: paper.PaperRow) -> list[str]:
         """Our arms that stand beside a row of the paper: they know as many patients as the baseline does."""
-        known = self.cohort.first(self.choice.arm).record.get("patients") if self.choice.arm else None
-        cells = {arm: self.cohort.first(arm) for arm in self.cohort.arms}
+        known = self.test_set.first(self.choice.arm).record.get("patients") if self.choice.arm else None
+        cells = {arm: self.test_set.first(arm) for arm in self.test_set.arms}
         return [a for a, c in cells.items() if row.matches(c) and known in (None, c.record.get("patients"))]
 
     @cached_property
     def paper_changes(self) -> Mapping[tuple[str, str], Comparison]:
         """Those arms against what the paper compares with, real frames alone; empty where there is no such arm."""
-        if paper.REAL_ONLY not in self.cohort.arms:
+        if paper.REAL_ONLY not in self.test_set.arms:
             return {}
         arms = dict.fromkeys([paper.REAL_ONLY, *(arm for row in paper.ROWS for arm in self.beside(row))])
         runs = {arm: {measure: self.runs[arm][measure] for measure in paper.STRUCTURES} for arm in arms}
@@ -164,12 +168,12 @@ class Analysis:
             name of the series, the settings its arms share -> value -> arm.
         """
         series: dict[tuple[Any, ...], dict[float, str]] = defaultdict(dict)
-        for arm in self.cohort.arms:
-            cell = self.cohort.first(arm)
+        for arm in self.test_set.arms:
+            cell = self.test_set.first(arm)
             if (value := _SETTING[key](cell)) is not None:
                 series[_otherwise(cell, key)].setdefault(float(value), arm)
         found = [dict(sorted(arms.items())) for arms in series.values() if len(arms) > 1]
-        return {_series_name(self.cohort.first(next(iter(arms.values()))), key): arms for arms in found}
+        return {_series_name(self.test_set.first(next(iter(arms.values()))), key): arms for arms in found}
 
     @cached_property
     def comparable(self) -> tuple[str, ...]:
@@ -184,12 +188,12 @@ class Analysis:
         return tuple(arm for arm, shape in shapes.items() if shape == commonest)
 
     def _drawing(self) -> list[tuple[str, Cell]]:
-        return [(arm, cell) for arm in self.cohort.arms if (cell := self.cohort.first(arm)).part("synthesis")]
+        return [(arm, cell) for arm in self.test_set.arms if (cell := self.test_set.first(arm)).part("synthesis")]
 
     @cached_property
     def features(self) -> Mapping[str, str]:
         """What groups of features are called here."""
-        return _feature_names(list(self.cohort.cells))
+        return _feature_names(list(self.test_set.cells))
 
     def _fidelity(self, cell: Cell) -> dict[tuple[str, str, str], float]:
         """(group, measure, better) -> value."""
@@ -205,7 +209,7 @@ class Analysis:
     @cached_property
     def relations(self) -> list[Relation]:
         """Fidelity, mask fidelity and parameters against Dice."""
-        cells = [cell for arm in self.comparable for cell in self.cohort.arms[arm].values()]
+        cells = [cell for arm in self.comparable for cell in self.test_set.arms[arm].values()]
         rows = dict.fromkeys(key for cell in cells for key in self._fidelity(cell))
         found = [
             self._relation("fidelity", f"{group}: {measure}", better, self._fidelity_at((group, measure, better)))
@@ -220,15 +224,15 @@ class Analysis:
     def _relation(self, kind: str, measure: str, better: str, x_of: Callable[[Cell], float | None]) -> Relation:
         xs: dict[str, dict[int, float]] = {}
         for arm in self.comparable:
-            own = {seed: x for seed, cell in self.cohort.arms[arm].items() if (x := x_of(cell)) is not None}
+            own = {seed: x for seed, cell in self.test_set.arms[arm].items() if (x := x_of(cell)) is not None}
             if own and (arm, self.target) in self.means:
                 xs[arm] = own
         seeds = sorted(set.intersection(*map(set, xs.values()))) if xs else []
         points = {}
         for arm, own in xs.items():
-            dice = self.means[arm, self.target].by_seed
-            if seeds and all(seed in dice for seed in seeds):
-                points[arm] = float(np.mean([own[s] for s in seeds])), float(np.mean([dice[s] for s in seeds]))
+            dice = self.means[arm, self.target]
+            if seeds and all(seed in dice.by_seed for seed in seeds):
+                points[arm] = float(np.mean([own[s] for s in seeds])), dice.over(seeds)
         found: Correlation | str
         try:
             sign = 1 if better == "higher" else -1

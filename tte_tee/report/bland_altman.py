@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tte_tee.data.pictures import write_png
+from tte_tee.report.pixels import pixels
 
 _POINTS, _BIAS, _LIMITS = "#4682dc", "#222222", "#d64541"
 
@@ -26,7 +26,6 @@ def draw_bland_altman(agreement: Mapping[str, Any], measure: str, unit: str) -> 
         uint8 RGB ``[H, W, 3]``.
     """
     figure = Figure(figsize=(6.4, 4.2), dpi=150, layout="constrained")
-    canvas = FigureCanvasAgg(figure)  # by hand, not by pyplot: no display, and no state that outlives the call
     axes = figure.add_subplot()
     axes.scatter(agreement["means"], agreement["differences"], s=22, color=_POINTS, alpha=0.8, linewidths=0, zorder=3)
     for name, label, colour in (
@@ -44,8 +43,7 @@ def draw_bland_altman(agreement: Mapping[str, Any], measure: str, unit: str) -> 
         loc="left",
     )
     axes.spines[["top", "right"]].set_visible(False)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(figure)
 
 
 def write_bland_altman(path: Path, agreement: Mapping[str, Any], measure: str, unit: str) -> None:

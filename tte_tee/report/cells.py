@@ -86,7 +86,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Cohort:
+class TestSet:
     """Cells that may be compared: of one study, tested on the same patients of the same store.
 
     Attributes:
@@ -146,7 +146,7 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
         try:
             record = json.loads(path.read_text())
             trouble = misfit(record)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             trouble = f"cannot be read: {first_line(error)}"
         if trouble:
             left_out.setdefault(trouble, []).append(f"{name.as_posix()}.json")
@@ -162,16 +162,18 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
     return cells, notes
 
 
-def cohorts_of(cells: Sequence[Cell]) -> list[Cohort]:
+def by_test_set(cells: Sequence[Cell]) -> list[TestSet]:
     """Cells by study, cohort and test store; those of different ones are never compared.
 
     Raises:
-        UserError: two cells are of one arm, seed and cohort.
+        UserError: two cells are of one arm, seed and test set.
     """
     groups: dict[tuple[str, str, str], dict[str, dict[int, Cell]]] = defaultdict(lambda: defaultdict(dict))
+    names: dict[str, str] = {}
     for cell in cells:
         store = cell.record["store"]
-        key = cell.record["study"], cell.record["tested_on"], f"{store.get('name', '?')} {store['hash'][:12]}"
+        key = cell.record["study"], cell.record["tested_on"], store["hash"]
+        names.setdefault(store["hash"], f"{store.get('name', '?')} {store['hash'][:12]}")  # under whatever file name
         other = groups[key][cell.arm].setdefault(cell.seed, cell)
         if other is not cell:
             raise UserError(
@@ -179,6 +181,6 @@ def cohorts_of(cells: Sequence[Cell]) -> list[Cohort]:
                 f"{key[1]}; leave one out"
             )
     return [
-        Cohort(*key, {arm: dict(sorted(seeds.items())) for arm, seeds in sorted(arms.items())})
-        for key, arms in sorted(groups.items())
+        TestSet(*key[:2], names[key[2]], {arm: dict(sorted(seeds.items())) for arm, seeds in sorted(arms.items())})
+        for key, arms in sorted(groups.items(), key=lambda group: (*group[0][:2], names[group[0][2]]))
     ]

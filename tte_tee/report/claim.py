@@ -13,7 +13,7 @@ from tte_tee.files import read_json, write_whole
 from tte_tee.tables import Table, markdown
 
 AUTHORS = "for the authors"
-UNKNOWN = "not recorded"
+NOT_RECORDED = "not recorded"
 _HEADER = ("CLAIM item", "where answered", "answer")
 _METRICS, _SEGMENTER, _TEXT = "`metrics.json`", "`segmenter.json`", "manuscript"
 Json = Mapping[str, Any]
@@ -73,7 +73,7 @@ def _left(*items: str) -> Items:
 def _data(metrics: Json, segmenter: Json) -> Items:
     record = segmenter["provenance"]
     data, store = record.get("data", {}), metrics["store"]
-    learnt = f"trained on `{data['store']}` ({data['hash'][:12]})" if data else f"training store {UNKNOWN}"
+    learnt = f"trained on `{data['store']}` ({data['hash'][:12]})" if data else f"training store {NOT_RECORDED}"
     synthetic = data.get("synthetic")
     if synthetic:
         learnt += f" and generated `{synthetic['store']}` ({synthetic['hash'][:12]})"
@@ -88,7 +88,7 @@ def _data(metrics: Json, segmenter: Json) -> Items:
     options = _options(segmenter, "data")
     few = options.get("patients")
     chosen = f"{few} training patients, drawn with seed {options.get('patient_seed')}" if few else "no subset drawn"
-    yield "Choice of subsets", _SEGMENTER, chosen if options else UNKNOWN
+    yield "Choice of subsets", _SEGMENTER, chosen if options else NOT_RECORDED
     yield from _left("De-identification")
     without = metrics["frames_without_spacing"]
     yield "Missing data", _METRICS, f"{without} frames without spacing; distances are in {metrics['unit']}"
@@ -117,7 +117,7 @@ def _partitions(metrics: Json, segmenter: Json) -> Items:
     synthetic = record.get("data", {}).get("synthetic")
     parts += [f"{synthetic['frames']} generated frames beside"] if synthetic else []
     tested = f"tested on split {metrics['split']}" + (f", cohort {metrics['cohort']}" if metrics.get("cohort") else "")
-    yield "How data were assigned to partitions", "both records", "; ".join([*(parts or [UNKNOWN]), tested])
+    yield "How data were assigned to partitions", "both records", "; ".join([*(parts or [NOT_RECORDED]), tested])
     yield (
         "Level at which partitions are disjoint",
         "both records",
@@ -137,11 +137,11 @@ def _model(segmenter: Json) -> Items:
         f"one grey channel in, background and {len(segmenter['label_space']['structures'])} structures out",
     )
     versions = ", ".join(f"{name} {version}" for name, version in record.get("versions", {}).items())
-    yield "Software", _SEGMENTER, f"tte_tee {record['tte_tee']}, {versions}" if versions else UNKNOWN
+    yield "Software", _SEGMENTER, f"tte_tee {record['tte_tee']}, {versions}" if versions else NOT_RECORDED
     options = _options(segmenter, "model")
     start = options.get("pretrained")
     answer = f"weights of the segmenter `{PurePath(start).name}`" if start else f"random, seed {options.get('seed')}"
-    yield "Initial weights", _SEGMENTER, answer if options else UNKNOWN
+    yield "Initial weights", _SEGMENTER, answer if options else NOT_RECORDED
 
 
 def _training(segmenter: Json) -> Items:
@@ -151,9 +151,11 @@ def _training(segmenter: Json) -> Items:
         f"{model.get('learning_rate')}, weight decay {model.get('weight_decay')}, {data.get('augmentation')} "
         f"augmentation, {data.get('ratio')} generated frames to a real one, Dice and cross-entropy"
     )
-    yield "Training: augmentation, hyper-parameters", _SEGMENTER, words if model and data else UNKNOWN
+    yield "Training: augmentation, hyper-parameters", _SEGMENTER, words if model and data else NOT_RECORDED
     dice = record.get("val_dice")
-    chosen = UNKNOWN if dice is None else f"the weights that were best on validation patients (Dice {100 * dice:.1f} %)"
+    chosen = (
+        NOT_RECORDED if dice is None else f"the weights that were best on validation patients (Dice {100 * dice:.1f} %)"
+    )
     yield "How the final model was chosen", _SEGMENTER, chosen
     yield "Ensembling", _SEGMENTER, "none: one network"
 
@@ -216,7 +218,7 @@ def _other(metrics: Json, segmenter: Json) -> Items:
         "Software, model and data",
         "both records",
         f"tte_tee, commit {metrics['commit']}; weights `{metrics['segmenter']['hash'][:12]}`; licence of the training "
-        f"frames: {record.get('data', {}).get('licence') or UNKNOWN}; where they are to be had: {AUTHORS}",
+        f"frames: {record.get('data', {}).get('licence') or NOT_RECORDED}; where they are to be had: {AUTHORS}",
     )
     yield from _left("Funding and the role of funders")
 

@@ -18,7 +18,7 @@ from tte_tee.metrics.statistics import (
     refusal,
     simultaneous_intervals,
 )
-from tte_tee.report.cells import Cell, Cohort, Json
+from tte_tee.report.cells import Cell, Json, TestSet
 
 RIGHT_HEART = "RV and RA"
 _ENDPOINTS = {"camus20": ("LA",)}
@@ -120,12 +120,12 @@ def scores_of(cell: Cell, structures: Sequence[str]) -> dict[str, Values]:
     return found
 
 
-def runs_of(cohort: Cohort) -> Runs:
+def runs_of(test_set: TestSet) -> Runs:
     """All scores of a cohort; seeds that have no value of a measure are absent."""
-    measures = (*measures_of(cohort.structures), *OVERALL)
+    measures = (*measures_of(test_set.structures), *OVERALL)
     scores = {
-        arm: {seed: scores_of(cell, cohort.structures) for seed, cell in seeds.items()}
-        for arm, seeds in cohort.arms.items()
+        arm: {seed: scores_of(cell, test_set.structures) for seed, cell in seeds.items()}
+        for arm, seeds in test_set.arms.items()
     }
     return {
         arm: {m: {seed: own[m] for seed, own in seeds.items() if own[m]} for m in measures}
@@ -139,7 +139,7 @@ def compare(
     """Every arm and measure against the baseline on the seeds that both have, intervals simultaneous over all of them.
 
     Args:
-        runs: of one cohort.
+        runs: of one test set.
         baseline: one of its arms.
         level: of all intervals together.
         resamples: of the bootstrap.
@@ -185,16 +185,16 @@ def _placed(
     return full
 
 
-def choose_baseline(cohort: Cohort) -> Choice:
+def choose_baseline(test_set: TestSet) -> Choice:
     """The candidate with the highest Dice on validation patients, over the seeds that all candidates have.
 
     Scored by the structures of the endpoint where every cell has them, otherwise by what the segmenters were chosen
     by, the mean over structures, and then it says so.
     """
-    wanted = endpoint(cohort.study)
+    wanted = endpoint(test_set.study)
     name = " and ".join(wanted)
-    present = {arm: cohort.arms[arm] for arm in CANDIDATES if arm in cohort.arms}
-    missing = [arm for arm in CANDIDATES if arm not in cohort.arms]
+    present = {arm: test_set.arms[arm] for arm in CANDIDATES if arm in test_set.arms}
+    missing = [arm for arm in CANDIDATES if arm not in test_set.arms]
     doubts = [f"no cells of {' and '.join(missing)}"] if missing else []
     if not present:
         return Choice(None, "", {}, (), f"no real-only baseline ({', '.join(CANDIDATES)}) among the cells")
@@ -206,7 +206,7 @@ def choose_baseline(cohort: Cohort) -> Choice:
     if not scores or not seeds:
         only = next(iter(present)) if len(present) == 1 else None
         why = "validation Dice is not in all cells" if not scores else "the baselines have no seed in common"
-        return Choice(only, "being the only one" if only else "", {}, (), "; ".join([*doubts[: len(missing)], why]))
+        return Choice(only, "being the only one" if only else "", {}, (), "; ".join([*doubts[: bool(missing)], why]))
     means = {arm: float(np.mean([own[seed] for seed in seeds])) for arm, own in scores.items()}
     return Choice(max(means, key=lambda arm: means[arm]), by, means, tuple(seeds), "; ".join(doubts) or None)
 
@@ -249,16 +249,18 @@ class Headline:
     caveats: tuple[str, ...]
 
 
-def headline(cohort: Cohort, choice: Choice, runs: Runs, *, resamples: int = RESAMPLES) -> Headline:
+def headline(test_set: TestSet, choice: Choice, runs: Runs, *, resamples: int = RESAMPLES) -> Headline:
     """The primary endpoint, as far as the cells allow it."""
-    measure = " and ".join(endpoint(cohort.study))
-    if measure not in measures_of(cohort.structures):
+    measure = " and ".join(endpoint(test_set.study))
+    if measure not in measures_of(test_set.structures):
         both = "both " if " and " in measure else ""
         return Headline(None, None, Comparison((), reason=f"{measure} are not {both}scored here"), ())
-    caveats = [f"development: patients of '{cohort.tested_on}' served to choose options"] if cohort.development else []
+    caveats = (
+        [f"development: patients of '{test_set.tested_on}' served to choose options"] if test_set.development else []
+    )
     caveats += [f"choice of the baseline: {choice.doubt}"] if choice.doubt and choice.arm else []
-    arm, reason = _primary_arm(cohort)
-    missing = [name for name in CANDIDATES if name not in cohort.arms]
+    arm, reason = _primary_arm(test_set)
+    missing = [name for name in CANDIDATES if name not in test_set.arms]
     if reason is None and (choice.arm is None or missing):
         reason = choice.doubt or f"no cells of {' and '.join(missing)}"
     if reason or arm is None or choice.arm is None:
@@ -275,9 +277,9 @@ def headline(cohort: Cohort, choice: Choice, runs: Runs, *, resamples: int = RES
     return Headline(arm, choice.arm, comparison, tuple(caveats))
 
 
-def _primary_arm(cohort: Cohort) -> tuple[str | None, str | None]:
+def _primary_arm(test_set: TestSet) -> tuple[str | None, str | None]:
     """The arm that the endpoint means, known by its settings, or why there is none."""
-    found = [arm for arm in cohort.arms if _is_primary(cohort.first(arm))]
+    found = [arm for arm in test_set.arms if _is_primary(test_set.first(arm))]
     if len(found) == 1 or PRIMARY in found:
         return (PRIMARY if PRIMARY in found else found[0]), None
     asked = f"lora_mlp of rank {_PRIMARY_RANK}, masks of the shape model, 1:1, {_PRIMARY_PATIENTS} patients"

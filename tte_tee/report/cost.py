@@ -22,8 +22,8 @@ _MEASURED = {
 def cost_table(analysis: Analysis) -> Table:
     """What was trained, how large it is, and what an arm took: means over seeds, ``-`` where nothing was recorded."""
     rows = []
-    for arm, seeds in analysis.cohort.arms.items():
-        cell = analysis.cohort.first(arm)
+    for arm, seeds in analysis.test_set.arms.items():
+        cell = analysis.test_set.first(arm)
         adapter = cell.part("adapter")
         about = (arm, parameter_words(cell), str(adapter.get("config", NOTHING)), str(adapter.get("steps", NOTHING)))
         rows.append((*about, *(_average(seeds, *where) for where in _MEASURED.values())))

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tte_tee.data.pictures import write_png
+from tte_tee.report.pixels import pixels
 
 # Okabe and Ito's colours, which every kind of colour vision tells apart; the marker says it once more.
 _STYLES = {"real": ("#0072B2", "o"), "synthetic": ("#D55E00", "^"), "ceiling": ("#7F7F7F", "s")}
@@ -21,7 +21,7 @@ def write_texture(path: Path, record: Mapping[str, Any]) -> None:
     statistics = list(dict.fromkeys(row["measure"] for row in rows))
     columns = 4
     lines = -(-len(statistics) // columns)
-    figure, canvas = _figure(3.4 * columns, 2.9 * lines)
+    figure = _figure(3.4 * columns, 2.9 * lines)
     for number, statistic in enumerate(statistics):
         axes = figure.add_subplot(lines, columns, number + 1)
         own = [row for row in rows if row["measure"] == statistic]
@@ -35,13 +35,13 @@ def write_texture(path: Path, record: Mapping[str, Any]) -> None:
         axes.set_xlim(-0.6, len(own) - 0.4)
         axes.set_title(f"{statistic} ({own[0]['unit']})", fontsize=9, loc="left")
     _legend(figure, record, "mark: median, bar: middle half, line: middle 90 %")
-    _write(path, canvas)
+    write_png(path, pixels(figure))
 
 
 def write_features(path: Path, record: Mapping[str, Any]) -> None:
     """For every extractor a panel: the frames of the first draw in their first two principal components."""
     planes = record["planes"]
-    figure, canvas = _figure(4.2 * len(planes), 4.2)
+    figure = _figure(4.2 * len(planes), 4.2)
     for number, (name, plane) in enumerate(planes.items()):
         axes = figure.add_subplot(1, len(planes), number + 1)
         for part, points in reversed(plane["points"].items()):
@@ -53,15 +53,14 @@ def write_features(path: Path, record: Mapping[str, Any]) -> None:
         axes.set_xlabel(f"first component ({first:.0f} % of the variance)", fontsize=8)
         axes.set_ylabel(f"second ({second:.0f} %)", fontsize=8)
     _legend(figure, record, "every mark a frame")
-    _write(path, canvas)
+    write_png(path, pixels(figure))
 
 
 _ENTRY = 2.0  # inches that an entry of the legend takes
 
 
-def _figure(width: float, height: float) -> tuple[Figure, FigureCanvasAgg]:
-    figure = Figure(figsize=(width, height + 0.4), dpi=130, layout="constrained")
-    return figure, FigureCanvasAgg(figure)  # by hand, not by pyplot: no display, and no state that outlives the call
+def _figure(width: float, height: float) -> Figure:
+    return Figure(figsize=(width, height + 0.4), dpi=130, layout="constrained")
 
 
 def _interval(axes: Axes, at: float, quantiles: list[float], name: str) -> None:
@@ -81,8 +80,3 @@ def _legend(figure: Figure, record: Mapping[str, Any], meaning: str) -> None:
     figure.axes[0].plot([], [], linestyle="", label=f"({meaning})")
     entries, fitting = len(record["stores"]) + 1, max(1, int(figure.get_figwidth() // _ENTRY))
     figure.legend(loc="outside upper left", ncols=min(entries, fitting), fontsize=9, frameon=False)
-
-
-def _write(path: Path, canvas: FigureCanvasAgg) -> None:
-    canvas.draw()
-    write_png(path, np.asarray(canvas.buffer_rgba())[..., :3].copy())

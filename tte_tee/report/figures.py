@@ -25,7 +25,7 @@ _SERIES = [*_STYLES.values(), _OTHER, ("#56B4E9", "X")]
 def dice_by_arm(analysis: Analysis, measure: str) -> bytes:
     """Every arm a line: its seeds as small marks, their mean as a large one; the baseline's mean as a line."""
     arms = sorted(
-        (arm for arm in analysis.cohort.arms if (arm, measure) in analysis.means),
+        (arm for arm in analysis.test_set.arms if (arm, measure) in analysis.means),
         key=lambda arm: analysis.means[arm, measure].mean,
     )
     figure, axes = _figure(0.9 + 0.3 * len(arms))
@@ -131,7 +131,7 @@ def _style(analysis: Analysis, arm: str) -> tuple[str, str]:
 
 
 def _kind(analysis: Analysis, arm: str) -> str:
-    return str(analysis.cohort.first(arm).part("synthesis").get("masks", "real frames only"))
+    return str(analysis.test_set.first(arm).part("synthesis").get("masks", "real frames only"))
 
 
 def _legend(figure: Figure, axes: Axes, analysis: Analysis, arms: Sequence[str] | Mapping[str, Any]) -> None:

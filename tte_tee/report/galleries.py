@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import cv2
 import numpy as np
 
-from tte_tee.data.pictures import contact_sheet
+from tte_tee.data.pictures import SHEET_GAP, SHEET_HEADER, contact_sheet
 from tte_tee.report.analysis import Analysis
 from tte_tee.report.cells import Cell
 from tte_tee.report.document import Block, Note, Picture, is_picture
@@ -14,7 +14,7 @@ WHOLE_PAGE = 18_000_000
 """Bytes of pictures on a page; base64 makes a third more of them."""
 KINDS = 5
 """Of pictures that share them."""
-_GAP, _HEADER = 4, 22  # of a contact sheet
+_GALLERY = "gallery.webp"
 _ACROSS = 5  # arms side by side
 _SAME = 4.0  # grey levels: masks of one picture and another, after lossy compression
 _QUALITY = [cv2.IMWRITE_WEBP_QUALITY, 60]
@@ -24,7 +24,7 @@ def pictures(analysis: Analysis, names: Mapping[str, str], budget: int) -> list[
     """One kind of picture of every arm, each picture once.
 
     Args:
-        analysis: of a cohort.
+        analysis: of a test set.
         names: of the files beside the cells, and what each shows.
         budget: bytes that all of them may take.
     """
@@ -45,7 +45,7 @@ def pictures(analysis: Analysis, names: Mapping[str, str], budget: int) -> list[
     return blocks
 
 
-def side_by_side(analysis: Analysis, name: str = "gallery.webp") -> list[Block]:
+def side_by_side(analysis: Analysis) -> list[Block]:
     """Mask and reference, and what each adapter draws for that mask, side by side.
 
     Arms whose picture is the same, as they share their adapter, are one column. A picture of another layout or of
@@ -53,12 +53,12 @@ def side_by_side(analysis: Analysis, name: str = "gallery.webp") -> list[Block]:
     """
     groups: list[tuple[_Grid, list[tuple[_Grid, list[Cell]]]]] = []
     blocks: list[Block] = []
-    for content, cells in _found(analysis, name).items():
+    for content, cells in _found(analysis, _GALLERY).items():
         grid = _Grid.of(content)
         if grid is None:
             whole = is_picture(content)
             caption = f"{_arms(cells)}, seed {cells[0].seed}"
-            blocks.append(Picture(caption, content) if whole else Note(f"{caption}: {name} is no picture."))
+            blocks.append(Picture(caption, content) if whole else Note(f"{caption}: {_GALLERY} is no picture."))
             continue
         group = next((members for first, members in groups if first.same_masks(grid)), None)
         if group is None:
@@ -75,21 +75,21 @@ class _Grid:
 
     def __init__(self, picture: np.ndarray, side: int) -> None:
         self.side = side
-        step = side + _GAP
-        count = (len(picture) - _HEADER) // step
+        step = side + SHEET_GAP
+        count = (len(picture) - SHEET_HEADER) // step
         self.rows = [
             [picture[top : top + side, left : left + side] for left in range(0, 3 * step, step)]
-            for top in range(_HEADER, _HEADER + count * step, step)
+            for top in range(SHEET_HEADER, SHEET_HEADER + count * step, step)
         ]
-        self.legend = picture[_HEADER + count * step :]
+        self.legend = picture[SHEET_HEADER + count * step :]
 
     @classmethod
     def of(cls, content: bytes) -> "_Grid | None":
         """None for a picture of another layout, or for none."""
         picture = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-        if picture is None or (picture.shape[1] - 2 * _GAP) % 3:
+        if picture is None or (picture.shape[1] - 2 * SHEET_GAP) % 3:
             return None
-        grid = cls(picture, (picture.shape[1] - 2 * _GAP) // 3)
+        grid = cls(picture, (picture.shape[1] - 2 * SHEET_GAP) // 3)
         return grid if grid.rows else None
 
     def same_masks(self, other: "_Grid") -> bool:
@@ -134,7 +134,7 @@ def _found(analysis: Analysis, name: str) -> dict[bytes, list[Cell]]:
 
     The endpoint's arm and the baseline come first.
     """
-    arms = analysis.cohort.arms
+    arms = analysis.test_set.arms
     common = set.intersection(*map(set, arms.values()))
     order = [arm for arm in (analysis.headline.arm, analysis.choice.arm) if arm and arm in arms]
     found: dict[bytes, list[Cell]] = {}

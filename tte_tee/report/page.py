@@ -16,21 +16,21 @@ _MISSING = "Not yet computed: no cell here has"
 
 def sections(analyses: Sequence[Analysis], notes: Sequence[str]) -> list[Section]:
     """All of the report; cohorts stand one after another and are never compared with one another."""
-    cells = [cell for analysis in analyses for cell in analysis.cohort.cells]
-    warned = [*notes, *provenance.warnings([analysis.cohort for analysis in analyses])]
+    cells = [cell for analysis in analyses for cell in analysis.test_set.cells]
+    warned = [*notes, *provenance.warnings([analysis.test_set for analysis in analyses])]
     found = [
         Section("Headline", [_introduction(analyses), *map(Note, warned)]),
-        *(Section(a.cohort.title, headline_words(a), 3) for a in analyses),
+        *(Section(a.test_set.title, headline_words(a), 3) for a in analyses),
         Section("To be checked first", ()),
         *_answered(answers.first(analyses)),
         Section("Next", ()),
         *_answered(answers.later(analyses)),
     ]
     for analysis in analyses:
-        found += list(_cohort(analysis, WHOLE_PAGE // len(analyses)))
+        found += list(_test_set(analysis, WHOLE_PAGE // len(analyses)))
     numbers = provenance.numbered_commands(cells)
     shared = (provenance.version_table(cells), provenance.store_table(cells))
-    own = (provenance.cell_table(analysis.cohort, numbers) for analysis in analyses)
+    own = (provenance.cell_table(analysis.test_set, numbers) for analysis in analyses)
     found.append(
         Section(
             "Provenance",
@@ -45,11 +45,11 @@ def sections(analyses: Sequence[Analysis], notes: Sequence[str]) -> list[Section
 
 
 def _introduction(analyses: Sequence[Analysis]) -> str:
-    cells = sum(1 for analysis in analyses for _ in analysis.cohort.cells)
-    arms = sum(len(analysis.cohort.arms) for analysis in analyses)
-    cohorts = f"{len(analyses)} cohort{'s' if analyses[1:] else ''}"
+    cells = sum(1 for analysis in analyses for _ in analysis.test_set.cells)
+    arms = sum(len(analysis.test_set.arms) for analysis in analyses)
+    test_sets = f"{len(analyses)} cohort{'s' if analyses[1:] else ''}"
     return (
-        f"{cells} cells, {arms} arms, {cohorts}. Dice in percent: frames are averaged within the "
+        f"{cells} cells, {arms} arms, {test_sets}. Dice in percent: frames are averaged within the "
         "patient, patients within the structure. A gain is claimed only where the interval excludes zero. Cells "
         "tested on different cohorts are never compared with one another."
     )
@@ -58,13 +58,14 @@ def _introduction(analyses: Sequence[Analysis]) -> str:
 def headline_words(analysis: Analysis) -> list[Block]:
     """The primary endpoint in one cohort, in words, with the baselines that it was chosen among."""
     found = analysis.headline
-    interval, measure = found.comparison.interval, " and ".join(endpoint(analysis.cohort.study))
+    interval, measure = found.comparison.interval, " and ".join(endpoint(analysis.test_set.study))
     if interval is None:
         words = (
             f"Primary endpoint (Dice, {of_mean(measure)}; {PRIMARY}): not estimable: {found.comparison.reason}."
         )  # fmt: skip
     else:
-        means = [f"{name} {analysis.means[name, measure].mean:.1f} %" for name in (found.arm, found.baseline) if name]
+        arms, seeds = (found.arm, found.baseline), found.comparison.seeds
+        means = [f"{name} {analysis.means[name, measure].over(seeds):.1f} %" for name in arms if name]
         words = (
             f"Primary endpoint: {found.arm} against {found.baseline}, Dice, {of_mean(measure)}: "
             f"{interval.estimate:+.2f} points, {100 * interval.level:g} % interval [{interval.low:+.2f}, "
@@ -83,10 +84,10 @@ def _answered(found: Sequence[answers.Answer]) -> Iterator[Section]:
         yield Section(answer.question, [f"{status}. {answer.text}", *answer.evidence], 3)
 
 
-def _cohort(analysis: Analysis, budget: int) -> Iterator[Section]:
-    title = analysis.cohort.title
+def _test_set(analysis: Analysis, budget: int) -> Iterator[Section]:
+    title = analysis.test_set.title
     yield Section(title, [_about(analysis), tables.dice_table(analysis), *_compared(analysis)])
-    if {"LA", "LV", "RV", "RA"} <= set(analysis.cohort.structures):
+    if {"LA", "LV", "RV", "RA"} <= set(analysis.test_set.structures):
         yield Section(f"The paper's table beside ours: {title}", [ABOUT, paper_table(analysis)], 3)
     yield Section(f"By rank, ratio and number of patients: {title}", list(_sweeps(analysis)), 3)
     yield Section(f"Fidelity, masks and parameters against Dice: {title}", list(_use(analysis)), 3)
@@ -95,9 +96,9 @@ def _cohort(analysis: Analysis, budget: int) -> Iterator[Section]:
 
 
 def _about(analysis: Analysis) -> str:
-    cohort = analysis.cohort
-    patients = len({patient for cell in cohort.cells for patient in cell.scored})
-    return f"Tested on {patients} patients of store {cohort.store}, split or cohort '{cohort.tested_on}'."
+    test_set = analysis.test_set
+    patients = len({patient for cell in test_set.cells for patient in cell.scored})
+    return f"Tested on {patients} patients of store {test_set.store}, split or cohort '{test_set.tested_on}'."
 
 
 def _compared(analysis: Analysis) -> Iterator[Block]:
@@ -108,7 +109,7 @@ def _compared(analysis: Analysis) -> Iterator[Block]:
         return
     if plot := figures.differences(analysis, target):
         yield Picture(f"Difference of {target} from the baseline, by arm", plot)
-    if len(analysis.cohort.arms) > 1:
+    if len(analysis.test_set.arms) > 1:
         yield tables.difference_table(analysis)
     yield from tables.reasons(analysis)
 
@@ -154,7 +155,7 @@ def _shown(kind: str, measure: str) -> bool:
 
 def _seen(analysis: Analysis, budget: int) -> Iterator[Section]:
     """Galleries, copies and worst cases; the budget of bytes is shared out among kinds of pictures."""
-    title = analysis.cohort.title
+    title = analysis.test_set.title
 
     def shown(**names: str) -> list[Block]:
         return pictures(analysis, {f"{name}.webp": words for name, words in names.items()}, budget // KINDS)
@@ -172,5 +173,5 @@ def _seen(analysis: Analysis, budget: int) -> Iterator[Section]:
     pairs = shown(worst="the pairs that are likest to a training frame")
     audited = [*([table] if table else []), *pairs]
     yield Section(f"Copies: {title}", audited or [f"{_MISSING} been looked through for copies."], 3)
-    worst = shown(**{f"cases_{name}": f"worst and median cases, {name}" for name in analysis.cohort.structures})
+    worst = shown(**{f"cases_{name}": f"worst and median cases, {name}" for name in analysis.test_set.structures})
     yield Section(f"Worst cases: {title}", worst or [f"{_MISSING} a picture of its worst cases."], 3)

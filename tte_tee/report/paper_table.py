@@ -29,7 +29,7 @@ def paper_table(analysis: Analysis) -> Table:
             rows += _ours(analysis, arm)
     rows.append(_published(paper.BASELINE, "its own: absolute"))
     for own in dict.fromkeys((paper.REAL_ONLY, analysis.choice.arm)):
-        if own and own in analysis.cohort.arms:
+        if own and own in analysis.test_set.arms:
             absolute = (_percent(analysis, own, name) for name in paper.STRUCTURES)
             rows.append((*_about(analysis, own), "its own: absolute", *absolute))
     return Table("Dice in percent; LA, LV, RV, RA: change in points", _HEADER, rows)
@@ -55,10 +55,10 @@ def _changes(found: Mapping[tuple[str, str], Comparison], arm: str) -> Row:
 
 
 def _about(analysis: Analysis, arm: str) -> Row:
-    cell = analysis.cohort.first(arm)
+    cell = analysis.test_set.first(arm)
     return (
         "ours",
-        f"{arm}: {analysis.cohort.label(arm)}",
+        f"{arm}: {analysis.test_set.label(arm)}",
         parameter_words(cell),
         str(cell.part("synthesis").get("masks", NOTHING)),
         _measured(cell, "FID", 1),

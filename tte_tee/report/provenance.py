@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tte_tee.files import without_folders
-from tte_tee.report.cells import Cell, Cohort
+from tte_tee.report.cells import Cell, TestSet
 from tte_tee.report.tables import number_words
 from tte_tee.tables import Table
 
 _UNKNOWN = "unknown"
 
 
-def warnings(cohorts: Sequence[Cohort]) -> list[str]:
+def warnings(test_sets: Sequence[TestSet]) -> list[str]:
     """What makes a comparison doubtful: code, versions or test store that differ, seeds, settings, development."""
     found = []
-    cells = [cell for cohort in cohorts for cell in cohort.cells]
+    cells = [cell for test_set in test_sets for cell in test_set.cells]
     if len(commits := _commits(cells)) > 1:
         found.append(f"Cells come from {len(commits)} commits: {', '.join(commits)}.")
     if changed := [commit for commit in commits if commit.endswith("+changes")]:
@@ -24,32 +24,34 @@ def warnings(cohorts: Sequence[Cohort]) -> list[str]:
     if differing := _differing_versions(cells):
         found.append(f"Cells differ in versions: {'; '.join(differing)}.")
     stores: dict[tuple[str, str], list[str]] = {}
-    for cohort in cohorts:
-        stores.setdefault((cohort.study, cohort.tested_on), []).append(cohort.store)
+    for test_set in test_sets:
+        stores.setdefault((test_set.study, test_set.tested_on), []).append(test_set.store)
     for (study, tested_on), names in stores.items():
         if len(names) > 1:
             found.append(f"{study}, {tested_on}: test stores differ ({', '.join(names)}); each is compared by itself.")
-    for cohort in cohorts:
-        found += _of_cohort(cohort)
+    for test_set in test_sets:
+        found += _of_test_set(test_set)
     return found
 
 
-def _of_cohort(cohort: Cohort) -> list[str]:
+def _of_test_set(test_set: TestSet) -> list[str]:
     found = []
-    if cohort.development:
-        found.append(f"{cohort.title}: options were chosen on these patients; nothing here is a result.")
-    everything = {seed for own in cohort.arms.values() for seed in own}
-    if lacking := {arm: sorted(everything - set(own)) for arm, own in cohort.arms.items() if everything - set(own)}:
+    if test_set.development:
+        found.append(f"{test_set.title}: options were chosen on these patients; nothing here is a result.")
+    everything = {seed for own in test_set.arms.values() for seed in own}
+    if lacking := {arm: sorted(everything - set(own)) for arm, own in test_set.arms.items() if everything - set(own)}:
         alike: dict[str, list[str]] = {}
         for arm, seeds in lacking.items():
             alike.setdefault(number_words(seeds), []).append(arm)
         words = "; ".join(_lack(arms, seeds) for seeds, arms in alike.items())
-        found.append(f"{cohort.title}: arms have unequal seeds ({words}); differences are of the seeds that both have.")
-    for arm, own in cohort.arms.items():
+        found.append(
+            f"{test_set.title}: arms have unequal seeds ({words}); differences are of the seeds that both have."
+        )
+    for arm, own in test_set.arms.items():
         if len({cell.setting for cell in own.values()}) > 1:
-            found.append(f"{cohort.title}: cells of arm {arm} differ in more than their seed; it is not one arm.")
+            found.append(f"{test_set.title}: cells of arm {arm} differ in more than their seed; it is not one arm.")
         if len({cell.structures for cell in own.values()}) > 1:
-            found.append(f"{cohort.title}: cells of arm {arm} are scored on different structures.")
+            found.append(f"{test_set.title}: cells of arm {arm} are scored on different structures.")
     return found
 
 
@@ -59,10 +61,10 @@ def _lack(arms: Sequence[str], seeds: str) -> str:
     return f"{', '.join(arms)} {'lack' if arms[1:] else 'lacks'} {seeds}"
 
 
-def cell_table(cohort: Cohort, numbers: Mapping[str, int]) -> Table:
+def cell_table(test_set: TestSet, numbers: Mapping[str, int]) -> Table:
     """Every cell of a cohort: commit, time, key, and the numbers of its commands, lower ones first."""
     rows = []
-    for cell in cohort.cells:
+    for cell in test_set.cells:
         record = cell.part("provenance")
         words = (str(record.get(name) or _UNKNOWN) for name in ("time", "key"))
         drawn = (cell.part("fidelity").get("stores") or {}).get("synthetic", {}).get("hash", "-")
@@ -70,7 +72,7 @@ def cell_table(cohort: Cohort, numbers: Mapping[str, int]) -> Table:
         own = (cell.arm, str(cell.seed), _commit(cell), *words, str(drawn)[:12])
         rows.append((*own, f"{cell.name}.json", commands))
     header = ("arm", "seed", "commit", "time", "key", "store of drawn frames", "cell", "commands")
-    return Table(f"Cells tested on {cohort.store}", header, rows)
+    return Table(f"Cells tested on {test_set.store}", header, rows)
 
 
 def version_table(cells: Sequence[Cell]) -> Table:

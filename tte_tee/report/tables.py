@@ -11,7 +11,7 @@ from tte_tee.report.compare import CANDIDATES, Comparison
 from tte_tee.report.copies import share_words
 from tte_tee.tables import Table
 
-NOTHING, UNKNOWN = "-", "not estimable"
+NOTHING, NOT_ESTIMABLE = "-", "not estimable"
 Row = tuple[str, ...]
 
 
@@ -24,10 +24,10 @@ def baseline_table(analysis: Analysis) -> Table:
     """The candidates and what they score on validation patients."""
     choice = analysis.choice
     rows = [
-        (arm, analysis.cohort.label(arm), f"{choice.scores[arm]:.1f}" if arm in choice.scores else NOTHING,
+        (arm, analysis.test_set.label(arm), f"{choice.scores[arm]:.1f}" if arm in choice.scores else NOTHING,
          "chosen" if arm == choice.arm else "")
         for arm in CANDIDATES
-        if arm in analysis.cohort.arms
+        if arm in analysis.test_set.arms
     ]  # fmt: skip
     seeds = f", seeds {number_words(choice.seeds)}" if choice.seeds else ""
     return Table(f"Real-only baselines: {choice.by or 'no choice'}{seeds}", ("arm", "", "%", ""), rows)
@@ -36,14 +36,14 @@ def baseline_table(analysis: Analysis) -> Table:
 def dice_table(analysis: Analysis) -> Table:
     """Mean Dice of each arm (standard deviation over seeds)."""
     rows = []
-    for arm in analysis.cohort.arms:
-        cell = analysis.cohort.first(arm)
+    for arm in analysis.test_set.arms:
+        cell = analysis.test_set.first(arm)
         rows.append(
             (
                 arm,
-                analysis.cohort.label(arm),
+                analysis.test_set.label(arm),
                 *setting_words(cell),
-                number_words(analysis.cohort.arms[arm]),
+                number_words(analysis.test_set.arms[arm]),
                 *(mean_words(analysis, arm, measure) for measure in analysis.measures),
             )
         )
@@ -54,7 +54,7 @@ def dice_table(analysis: Analysis) -> Table:
 def difference_table(analysis: Analysis) -> Table:
     """Each arm against the baseline, every measure, with simultaneous intervals."""
     rows = []
-    for arm in analysis.cohort.arms:
+    for arm in analysis.test_set.arms:
         if arm != analysis.choice.arm:
             found = [analysis.comparisons.get((arm, measure)) for measure in analysis.measures]
             shared = {s for c in found if c for s in c.seeds}
@@ -70,7 +70,7 @@ def claims(analysis: Analysis, arm: str) -> str:
     """What the intervals of an arm let one say: ``gain of RV; loss of LA``."""
     found = {m: c for m in analysis.measures if (c := analysis.comparisons.get((arm, m)))}
     if all(comparison.interval is None for comparison in found.values()):
-        return UNKNOWN
+        return NOT_ESTIMABLE
     words = []
     for verdict in ("gain", "loss"):
         if measures := [measure for measure, comparison in found.items() if comparison.verdict == verdict]:
@@ -82,7 +82,7 @@ def comparison_words(comparison: Comparison | None) -> str:
     """The interval, or that there is none."""
     if comparison is None:
         return NOTHING
-    return UNKNOWN if comparison.interval is None else interval_words(comparison.interval)
+    return NOT_ESTIMABLE if comparison.interval is None else interval_words(comparison.interval)
 
 
 def reasons(analysis: Analysis) -> list[str]:
@@ -103,7 +103,7 @@ def parameter_words(cell: Cell) -> str:
 def fidelity_tables(analysis: Analysis) -> list[Table]:
     """Fidelity of each arm's frames in each extractor's features, mean over seeds, under floor and ceiling."""
     groups = dict.fromkeys(
-        analysis.features[row["group"]] for cell in analysis.cohort.cells for row in fidelity_rows(cell)
+        analysis.features[row["group"]] for cell in analysis.test_set.cells for row in fidelity_rows(cell)
     )
     return [_fidelity_table(analysis, group) for group in groups]
 
@@ -112,13 +112,13 @@ def _fidelity_table(analysis: Analysis, group: str) -> Table:
     def rows_of(cell: Cell) -> list[Mapping[str, Any]]:
         return [row for row in fidelity_rows(cell) if analysis.features[row["group"]] == group]
 
-    own = [row for cell in analysis.cohort.cells for row in rows_of(cell)]
+    own = [row for cell in analysis.test_set.cells for row in rows_of(cell)]
     measures = dict.fromkeys((row["measure"], row.get("better") or "lower") for row in own)
     rows: list[Row] = [
         (f"{role} (all arms)", NOTHING, *(_role([r for r in own if r["measure"] == m], role) for m, _ in measures))
         for role in ("floor", "ceiling")
     ]
-    for arm, seeds in analysis.cohort.arms.items():
+    for arm, seeds in analysis.test_set.arms.items():
         if found := {seed: measured for seed, cell in seeds.items() if (measured := rows_of(cell))}:
             every = [row for measured in found.values() for row in measured]
             means = (_role([r for r in every if r["measure"] == m], "synthetic") for m, _ in measures)
@@ -130,7 +130,7 @@ def _fidelity_table(analysis: Analysis, group: str) -> Table:
 def fidelity_reasons(analysis: Analysis) -> list[str]:
     """Why measures of fidelity are not estimable, each reason once, with its measures."""
     found: dict[str, dict[str, None]] = {}
-    for cell in analysis.cohort.cells:
+    for cell in analysis.test_set.cells:
         for row in fidelity_rows(cell):
             if reason := (row.get("synthetic") or {}).get("not_estimable"):
                 found.setdefault(str(reason), {})[row["measure"]] = None
@@ -141,12 +141,12 @@ def mask_table(analysis: Analysis, arms: Sequence[str] | None = None) -> Table |
     """What a segmenter of other patients finds in each arm's frames, beside real frames.
 
     Args:
-        analysis: of a cohort.
+        analysis: of a test set.
         arms: that are asked for; default all.
     """
     found = {}
-    for arm in arms or analysis.cohort.arms:
-        cells = analysis.cohort.arms[arm].values()
+    for arm in arms or analysis.test_set.arms:
+        cells = analysis.test_set.arms[arm].values()
         if any(mask_fidelity(cell) for cell in cells):
             found[arm] = [[mask_fidelity(cell, side) for cell in cells] for side in ("synthetic", "real")]
     names = list(dict.fromkeys(name for sides in found.values() for own in sides[0] for name in own))
@@ -155,7 +155,7 @@ def mask_table(analysis: Analysis, arms: Sequence[str] | None = None) -> Table |
         means = [_mean([own[name] for own in side if name in own]) for name in names for side in sides]
         words = (NOTHING if mean is None else f"{mean:.1f}" for mean in means)
         rows.append(
-            (arm, number_words(s for s, cell in analysis.cohort.arms[arm].items() if mask_fidelity(cell)), *words)
+            (arm, number_words(s for s, cell in analysis.test_set.arms[arm].items() if mask_fidelity(cell)), *words)
         )
     header = ("arm", "seeds", *(f"{name}, {frames}" for name in names for frames in ("drawn frames", "real frames")))
     return Table("Mask fidelity: Dice in percent, mean over seeds", header, rows) if rows else None
@@ -167,7 +167,7 @@ def relation_table(analysis: Analysis) -> Table:
     for relation in analysis.relations:
         found = relation.found
         words = (
-            f"{UNKNOWN}: {found}"
+            f"{NOT_ESTIMABLE}: {found}"
             if isinstance(found, str)
             else f"{found.estimate:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
         )
@@ -178,7 +178,7 @@ def relation_table(analysis: Analysis) -> Table:
 
 def copy_table(analysis: Analysis) -> Table | None:
     """Copy rates of every cell, beside what coincidence alone gives."""
-    rows = [row for cell in analysis.cohort.cells for row in _copy_rows(cell)]
+    rows = [row for cell in analysis.test_set.cells for row in _copy_rows(cell)]
     header = ("arm", "seed", "masks", "frames", "any", "by measure (of real or control frames of unseen patients)")
     return Table("Copies in percent [95 % interval]", header, rows) if rows else None
 
@@ -198,7 +198,7 @@ def _copy_rows(cell: Cell) -> Iterator[Row]:
 
 def _share(rate: Mapping[str, Any] | None) -> str:
     if not rate or "share" not in rate:
-        return f"{UNKNOWN}: {rate['not_estimable']}" if rate and "not_estimable" in rate else NOTHING
+        return f"{NOT_ESTIMABLE}: {rate['not_estimable']}" if rate and "not_estimable" in rate else NOTHING
     return share_words(rate)
 
 
@@ -226,7 +226,7 @@ def mean_words(analysis: Analysis, arm: str, measure: str) -> str:
 
 def _role(rows: list[Mapping[str, Any]], role: str) -> str:
     mean = _mean([row[role]["mean"] for row in rows if (row.get(role) or {}).get("mean") is not None])
-    return UNKNOWN if mean is None else f"{mean:.3g}"
+    return NOT_ESTIMABLE if mean is None else f"{mean:.3g}"
 
 
 def _mean(values: Sequence[float]) -> float | None:

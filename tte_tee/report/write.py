@@ -14,7 +14,7 @@ from tte_tee.files import check_suffix, without_folders, write_whole
 from tte_tee.metrics.statistics import RESAMPLES
 from tte_tee.report import answers, provenance
 from tte_tee.report.analysis import Analysis
-from tte_tee.report.cells import cohorts_of, read_cells
+from tte_tee.report.cells import by_test_set, read_cells
 from tte_tee.report.compare import RIGHT_HEART
 from tte_tee.report.document import Section, to_html, to_markdown
 from tte_tee.report.page import TITLE, sections
@@ -43,7 +43,7 @@ def write_report(folder: Path, out: Path, *, resamples: int = RESAMPLES) -> list
     check_suffix(out, ".html")
     _check_beside(out)
     cells, notes = read_cells(folder)
-    analyses = sorted((Analysis(cohort, resamples) for cohort in cohorts_of(cells)), key=_order)
+    analyses = sorted((Analysis(test_set, resamples) for test_set in by_test_set(cells)), key=_order)
     whole = sections(analyses, notes)
     record = to_json(analyses, notes, whole)
     contents = {
@@ -66,15 +66,15 @@ def _check_beside(out: Path) -> None:
 
 def _order(analysis: Analysis) -> tuple[bool, bool]:
     """Results before development, and where the primary endpoint can be before the rest."""
-    return analysis.cohort.development, analysis.target != RIGHT_HEART
+    return analysis.test_set.development, analysis.target != RIGHT_HEART
 
 
 def to_json(analyses: Sequence[Analysis], notes: Sequence[str], whole: Sequence[Section]) -> dict[str, Any]:
     """Everything computed, unrounded, and the tables as they are shown."""
     return {
         "tte_tee": tte_tee.__version__,
-        "notes": [*notes, *provenance.warnings([analysis.cohort for analysis in analyses])],
-        "cohorts": [_cohort(analysis) for analysis in analyses],
+        "notes": [*notes, *provenance.warnings([analysis.test_set for analysis in analyses])],
+        "cohorts": [_test_set(analysis) for analysis in analyses],
         "first": [_answer(answer) for answer in answers.first(analyses)],
         "next": [_answer(answer) for answer in answers.later(analyses)],
         "tables": [
@@ -86,13 +86,13 @@ def to_json(analyses: Sequence[Analysis], notes: Sequence[str], whole: Sequence[
     }
 
 
-def _cohort(analysis: Analysis) -> dict[str, Any]:
-    cohort, headline = analysis.cohort, analysis.headline
+def _test_set(analysis: Analysis) -> dict[str, Any]:
+    test_set, headline = analysis.test_set, analysis.headline
     return {
-        "study": cohort.study,
-        "tested_on": cohort.tested_on,
-        "development": cohort.development,
-        "store": cohort.store,
+        "study": test_set.study,
+        "tested_on": test_set.tested_on,
+        "development": test_set.development,
+        "store": test_set.store,
         "baseline": asdict(analysis.choice),
         "headline": {
             "arm": headline.arm,
@@ -108,7 +108,7 @@ def _cohort(analysis: Analysis) -> dict[str, Any]:
         "relations": [relation.to_json() for relation in analysis.relations],
         "cells": [
             {"arm": c.arm, "seed": c.seed, "cell": f"{c.name}.json", "provenance": _plain(c.part("provenance"))}
-            for c in cohort.cells
+            for c in test_set.cells
         ],
     }
 
@@ -137,9 +137,17 @@ def _csv(analyses: Sequence[Analysis]) -> str:
 
 def _lines(analysis: Analysis) -> Iterator[tuple[Any, ...]]:
     """One line per arm and measure."""
-    cohort = analysis.cohort
+    test_set = analysis.test_set
     for (arm, measure), mean in analysis.means.items():
-        about = (cohort.study, cohort.tested_on, cohort.development, cohort.store, arm, cohort.label(arm), measure)
+        about = (
+            test_set.study,
+            test_set.tested_on,
+            test_set.development,
+            test_set.store,
+            arm,
+            test_set.label(arm),
+            measure,
+        )
         dice = (" ".join(map(str, mean.by_seed)), mean.mean, mean.deviation)
         compared: tuple[Any, ...] = (None,) * 8
         if found := analysis.comparisons.get((arm, measure)):

@@ -16,10 +16,10 @@ from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, learnt_from, seen_in
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter, check_target
 from tte_tee.errors import UserError
 from tte_tee.provenance import provenance
-from tte_tee.studio.draw import NOISE, THREADS, Drawing
+from tte_tee.studio.draw import NOISE, THREADS, DrawnFrame
 from tte_tee.studio.heart import provenance_of
 from tte_tee.studio.uploads import check_kind
-from tte_tee.synthesis.generate import drawn_by, generated_info, known_to
+from tte_tee.synthesis.record import drawn_by, generated_info, known_to
 
 MADE_BY = "studio"
 _Row = tuple[np.ndarray, np.ndarray, np.ndarray, FrameInfo]
@@ -50,14 +50,14 @@ class Album:
         card_path(self.path)
         self._saved()
 
-    def add(self, drawings: Sequence[Drawing]) -> int:
+    def add(self, drawings: Sequence[DrawnFrame]) -> int:
         """Adds frames to those that are there, and their datasheet beside; returns how many the store then holds.
 
         A frame that is there already is not added again.
 
         Raises:
             UserError: there is no frame, a mask is empty, a patient would stand in two splits, or the store cannot
-                be written; the store is then as it was.
+                be written; the store is then as it was. Or the datasheet cannot; the frames are then saved.
         """
         if not drawings:
             raise UserError("there is no frame to save; draw one first")
@@ -95,14 +95,14 @@ class Album:
         return store
 
     @staticmethod
-    def _info(drawing: Drawing, rows: Sequence[_Row]) -> FrameInfo:
+    def _info(drawing: DrawnFrame, rows: Sequence[_Row]) -> FrameInfo:
         """As ``synthesize`` says it; frames of one mask and seed are numbered."""
         seed, parent = drawing.sampling.seed, drawing.heart.info.key
         number = sum((info.parent, info.seed) == (parent, seed) for *_, info in rows)
         return generated_info(drawing.heart.info, seed, number)
 
 
-def _record(drawing: Drawing, key: str) -> dict[str, Any]:
+def _record(drawing: DrawnFrame, key: str) -> dict[str, Any]:
     """Who drew a frame, for what, and how to draw it again."""
     return {
         **drawn_by(drawing.adapter, drawing.sampling),
@@ -112,7 +112,7 @@ def _record(drawing: Drawing, key: str) -> dict[str, Any]:
     }
 
 
-def _known(store: EchoStore | None, drawings: Sequence[Drawing]) -> dict[str, list[str]]:
+def _known(store: EchoStore | None, drawings: Sequence[DrawnFrame]) -> dict[str, list[str]]:
     """Everybody whom adapters, bases and masks know, of the frames saved before and of these."""
     before = store.provenance if store else {}
     learnt, shown, base = learnt_from(before), seen_in(before, MASK_SEEN), seen_in(before, BASE_SEEN)

@@ -10,9 +10,9 @@ import numpy as np
 from tte_tee.data.pictures import enlarge, grey, overlay
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
-from tte_tee.studio.draw import MOST_STEPS, STEPS, Drawing, draw
+from tte_tee.studio.draw import MOST_STEPS, STEPS, DrawnFrame, draw
 from tte_tee.studio.heart import SLIDERS, Heart, by_hand, edited, of_modes, of_store, opened, unlike_training
-from tte_tee.studio.judge import fidelity, fidelity_line, neighbour
+from tte_tee.studio.judge import fidelity_line, mask_fidelity, neighbour
 from tte_tee.studio.labels import from_text
 from tte_tee.studio.start import Artist, Studio
 from tte_tee.studio.uploads import read_mask
@@ -69,7 +69,7 @@ class Shown:
         neighbour: RGB uint8 of the nearest training frame, or None.
     """
 
-    drawing: Drawing
+    drawing: DrawnFrame
     picture: np.ndarray
     text: str
     neighbour: np.ndarray | None
@@ -142,7 +142,7 @@ def _show(studio: Studio, artist: Artist, heart: Heart, settings: Settings) -> S
     lines = [f"Drawn in {drawing.seconds:.1f} s."]
     if studio.segmenter:
         try:
-            lines.append(fidelity_line(fidelity(studio.segmenter, drawing)))
+            lines.append(fidelity_line(mask_fidelity(studio.segmenter, drawing)))
         except UserError as error:
             lines.append(f"Found back: {error}.")
     else:
@@ -156,7 +156,7 @@ def _show(studio: Studio, artist: Artist, heart: Heart, settings: Settings) -> S
     return Shown(drawing, _picture(studio, drawing, settings), "\n\n".join(lines), None if side is None else grey(side))
 
 
-def _picture(studio: Studio, drawing: Drawing, settings: Settings) -> np.ndarray:
+def _picture(studio: Studio, drawing: DrawnFrame, settings: Settings) -> np.ndarray:
     if settings.outlined:
         return overlay(drawing.image, drawing.heart.mask, drawing.heart.sector, studio.label_space, SIDE)
     return grey(enlarge(drawing.image, SIDE))

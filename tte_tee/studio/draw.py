@@ -22,7 +22,7 @@ THREADS = 1  # of the CPU; more gain nothing on one small frame, and change its 
 
 
 @dataclass(frozen=True, eq=False)  # a page's state is told apart by identity
-class Drawing:
+class DrawnFrame:
     """A frame with all that decides it.
 
     Attributes:
@@ -40,7 +40,7 @@ class Drawing:
     seconds: float
 
 
-def draw(adapter: Adapter, heart: Heart, sampling: Sampling) -> Drawing:
+def draw(adapter: Adapter, heart: Heart, sampling: Sampling) -> DrawnFrame:
     """Draws the frame of a heart; the same three give the same frame to the bit.
 
     Raises:
@@ -53,4 +53,4 @@ def draw(adapter: Adapter, heart: Heart, sampling: Sampling) -> Drawing:
     batch = default_collate([{**tensors, "plane": torch.tensor(PLANES.index(plane))}])
     with repeatable(THREADS):
         frames = draw_frames(adapter.denoiser, adapter.schedule, adapter.maskr2, batch, [NOISE], sampling)
-    return Drawing(heart, adapter, sampling, frames[0].numpy(), time.perf_counter() - start)
+    return DrawnFrame(heart, adapter, sampling, frames[0].numpy(), time.perf_counter() - start)

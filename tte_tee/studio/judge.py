@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tte_tee.data.leakage import BASE_SEEN, refuse_seen, seen_in
+from tte_tee.data.leakage import learnt_beyond_base, refuse_seen, seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.metrics.cases import BOTH_EMPTY, INVENTED, MISSED, Case, Pair, score_frame
-from tte_tee.metrics.coincidence import Calibration
+from tte_tee.metrics.coincidence import ALLOWED, Calibration
 from tte_tee.models.folders import Adapter
 from tte_tee.models.segmenter import LoadedSegmenter
-from tte_tee.studio.draw import Drawing
-from tte_tee.synthesis.generate import generated_info
+from tte_tee.studio.draw import DrawnFrame
+from tte_tee.synthesis.record import generated_info
 from tte_tee.tasks.copies import (
     COPY,
     Frames,
@@ -25,8 +25,6 @@ from tte_tee.tasks.copies import (
     with_verdicts,
 )
 from tte_tee.tasks.finding import find_masks
-
-ALLOWED = 0.01  # share of training frames that pass for copies of other patients', as in ``filter``
 
 
 @dataclass(frozen=True)
@@ -89,11 +87,10 @@ def check_segmenter(segmenter: LoadedSegmenter, adapter: Adapter, name: str) -> 
             f"--segmenter finds {', '.join(segmenter.label_space.structures)}, {name} draws "
             f"{', '.join(adapter.target.structures)}; give one of that label space"
         )
-    behind = seen_in(adapter.record) - seen_in(adapter.record, BASE_SEEN)
-    refuse_seen(behind, seen_in(segmenter.record), f"adapter {name}", "the segmenter")
+    refuse_seen(learnt_beyond_base(adapter.record), seen_in(segmenter.record), f"adapter {name}", "the segmenter")
 
 
-def fidelity(segmenter: LoadedSegmenter, drawing: Drawing) -> list[Case]:
+def mask_fidelity(segmenter: LoadedSegmenter, drawing: DrawnFrame) -> list[Case]:
     """What the segmenter finds in a frame against its mask, a case per structure that either has.
 
     Raises:
@@ -116,7 +113,7 @@ def fidelity_line(cases: list[Case]) -> str:
     return f"Found back (Dice, %): {', '.join(parts)}."
 
 
-def neighbour(drawing: Drawing, training: Training) -> Neighbour:
+def neighbour(drawing: DrawnFrame, training: Training) -> Neighbour:
     """The likest training frame: by texture among the mask's own patient's, else by correlation among all."""
     info = generated_info(drawing.heart.info, drawing.sampling.seed, 0)
     table = pd.DataFrame([info.row()])

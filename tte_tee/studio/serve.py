@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from tte_tee.errors import UserError
@@ -16,7 +17,6 @@ from tte_tee.studio.uploads import LARGEST_STORE
 if TYPE_CHECKING:
     import uvicorn
 
-LOOPBACK = ("127.0.0.1", "localhost")
 _QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(2**31),  # events between two tables of use, which nobody here looks at
@@ -32,10 +32,16 @@ class Service:
 
     Gradio's own ``launch`` can open a tunnel for a public link, asks its page over any proxy that the environment
     names, and gives a busy machine five seconds; uvicorn, which it starts, is started here without that.
+
+    Attributes:
+        studio: what the page works with.
+        listener: takes connections.
+        name: of its address, as it was given.
     """
 
     studio: Studio
     listener: socket.socket
+    name: str
     _server: "uvicorn.Server | None" = field(default=None, repr=False)
 
     @property
@@ -44,10 +50,19 @@ class Service:
         return str(self.listener.getsockname()[0])
 
     @property
+    def private(self) -> bool:
+        """Whether this machine alone reaches it."""
+        return ip_address(self.host).is_loopback
+
+    @property
     def url(self) -> str:
         """What to open in a browser."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.listener.getsockname()[1]}/"
+        return f"http://{self._bracketed}:{self.listener.getsockname()[1]}/"
+
+    @property
+    def _bracketed(self) -> str:
+        """The host as addresses and headers have it."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     def run(self) -> None:
         """Serves until it is interrupted or stopped."""
@@ -67,8 +82,8 @@ class Service:
         from tte_tee.studio.page import LOOKS, build
 
         app = FastAPI(openapi_url=None)
-        if self.host in LOOPBACK:  # a page of the network may name this machine as its own host
-            app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(LOOPBACK))
+        if self.private:  # a page of the network may name this machine as its own host
+            app.add_middleware(TrustedHostMiddleware, allowed_hosts=["localhost", self._bracketed, self.name])
         app = gradio.mount_gradio_app(
             app,
             build(self.studio).queue(max_size=32),
@@ -108,4 +123,4 @@ def service(studio: Studio, host: str, port: int) -> Iterator[Service]:
         raise UserError(f"--host {host} --port {port}: cannot be served on ({reason}); give another --port") from error
     with listener, tempfile.TemporaryDirectory(prefix="tte_tee-studio-") as uploads:
         os.environ.update(_QUIET, GRADIO_TEMP_DIR=uploads)
-        yield Service(studio, listener)
+        yield Service(studio, listener, host)

@@ -31,6 +31,43 @@ Batch = Sequence[tuple[int, int]]
 
 DECIDES = ("tte_tee", "versions", "adapter", "masks", "sampling", "drawn")
 """What of a synthetic store's provenance decides its frames to the bit."""
+_CODE = tuple(Path(__file__).parents[1] / room for room in ("models", "synthesis"))
+
+
+_MOST_THREADS = 1024  # a machine may have fewer cores than the one whose frames are drawn again
+
+
+@dataclass(frozen=True)
+class Work:
+    """How drawing is divided up, and where it is done.
+
+    Attributes:
+        batch_size: frames drawn at once.
+        threads: CPU threads per process.
+        device: torch device; ``cuda`` alone spreads processes and shards over the GPUs of a node.
+        processes: that draw; None takes as many as fill the CPU cores, or one per GPU, or one for a shard.
+        shard: draws a share of the batches, and leaves the store to a merge.
+        merge: draws nothing; the store is written from what so many shards drew.
+
+    Raises:
+        UserError: a number is out of its range, or a shard is to merge.
+    """
+
+    batch_size: int = 16
+    threads: int = 1
+    device: str = "cpu"
+    processes: int | None = None
+    shard: Shard | None = None
+    merge: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "threads", "processes", "merge"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} {value}: use 1 or more")
+        if self.threads > _MOST_THREADS:
+            raise UserError(f"--threads {self.threads}: use {_MOST_THREADS} at most")
+        if self.shard and self.merge:
+            raise UserError(f"--shard {self.shard} --merge {self.merge}: a shard draws, and a merge does not; give one")
 
 
 @dataclass(frozen=True)
@@ -41,8 +78,7 @@ class Drawing:
         adapter, base, masks: folder, folder of its base if that moved, and store.
         hashes: of adapter and masks, as they were when the work began.
         sampling: solver, steps, guidance, seed.
-        threads: CPU threads per process.
-        device: torch device; ``cuda`` alone gives each process the next GPU of the node.
+        work: how it is divided up.
         first_rank: number of the first of these processes among those of all shards.
     """
 
@@ -51,8 +87,7 @@ class Drawing:
     masks: Path
     hashes: tuple[str, str]
     sampling: Sampling
-    threads: int
-    device: str
+    work: Work
     first_rank: int = 0
 
 
@@ -63,9 +98,19 @@ def cut(indices: Sequence[int] | np.ndarray, samples_per_mask: int, batch_size: 
 
 
 def fingerprint(record: Mapping[str, Any]) -> str:
-    """Changes with all of a provenance that decides frames; for :class:`Parts`."""
-    text = json.dumps({name: record[name] for name in DECIDES}, sort_keys=True)
+    """Changes with all of a provenance that decides frames, and with the code that draws; for :class:`Parts`."""
+    decides = {**{name: record[name] for name in DECIDES}, "code": code_hash(_CODE)}
+    text = json.dumps(decides, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code_hash(folders: Sequence[Path]) -> str:
+    """SHA-256 over names and text of all modules in those folders: a version says less while code is worked on."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def default_processes(device: str, threads: int, shard: Shard | None) -> int:
@@ -83,13 +128,15 @@ def device_of(device: str, rank: int, gpus: int) -> str:
     return f"cuda:{rank % gpus}" if device == "cuda" else device
 
 
-def draw_batches(drawing: Drawing, batches: Sequence[Batch], parts: Parts, shard: Shard | None, processes: int) -> None:
+def draw_batches(drawing: Drawing, batches: Sequence[Batch], parts: Parts) -> None:
     """Draws the batches, of a shard or all, that no part holds yet, each into its part, with a bar on stderr.
 
     Raises:
         UserError: a process died, adapter or masks changed meanwhile, memory or disk is too small.
     """
-    share = shard or Shard(0, 1)
+    work = drawing.work
+    share = work.shard or Shard(0, 1)
+    processes = work.processes or default_processes(work.device, work.threads, work.shard)
     drawing = replace(drawing, first_rank=share.number * processes)
     missing = [number for number in range(len(batches)) if share.has(number) and not parts.has(number)]
     jobs = [(drawing, batches[number], parts.path(number)) for number in missing]
@@ -110,11 +157,11 @@ def drawn_frames(parts: Parts, batches: Sequence[Batch]) -> Iterator[tuple[tuple
 
 
 def _draw_batch(drawing: Drawing, batch: Batch, path: Path) -> None:
-    device = device_of(drawing.device, drawing.first_rank + rank(), torch.cuda.device_count())
+    device = device_of(drawing.work.device, drawing.first_rank + rank(), torch.cuda.device_count())
     loaded, dataset = _opened(drawing, device)
     keys = dataset.store.table["key"]
     try:
-        with repeatable(drawing.threads):
+        with repeatable(drawing.work.threads):
             frames = draw_frames(
                 loaded.denoiser,
                 loaded.schedule,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from diffusers import DDPMScheduler
@@ -13,8 +13,18 @@ from torch import Tensor
 from tte_tee.errors import UserError
 from tte_tee.models.conditioning import encode_condition
 from tte_tee.models.denoiser import Denoiser
-from tte_tee.models.diffusion import TRAIN_STEPS, Sampler, generator_for, make_sampler, noise_schedule, sample
+from tte_tee.models.diffusion import (
+    STEPS,
+    TRAIN_STEPS,
+    Sampler,
+    generator_for,
+    make_sampler,
+    noise_schedule,
+    sample,
+)
 from tte_tee.models.maskr2 import MaskR2
+
+Precision = Literal["32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +34,7 @@ class Sampling:
     Attributes:
         sampler: solver: ``sde-dpm++`` (DPM-Solver++ 2M with noise in every step), ``dpm++`` (the same without),
             ``ddim``, ``ddpm`` or ``unipc``.
-        steps: network evaluations per frame (twice as many when guided).
+        steps: of the solver; each evaluates the network once, a guided one twice (see ``guided_below``).
         guidance: classifier-free guidance on the mask; 1 leaves it out.
         guided_below: share of the time steps, counted from the clean end, in which guidance acts. In the noisiest ones
             the brightness of the frame is decided, and guidance would make all frames bright.
@@ -37,13 +47,16 @@ class Sampling:
     """
 
     sampler: Sampler = "sde-dpm++"
-    steps: int = 12
+    steps: int = STEPS
     guidance: float = 1.0
     guided_below: float = 0.8
     seed: int = 0
-    precision: Literal["32", "bf16"] = "32"
+    precision: Precision = "32"
 
     def __post_init__(self) -> None:
+        for name, value, kind in (("sampler", self.sampler, Sampler), ("precision", self.precision, Precision)):
+            if value not in get_args(kind):
+                raise UserError(f"sampling: {name} '{value}'; use {', '.join(get_args(kind))}")
         if not 1 <= self.steps <= TRAIN_STEPS:
             raise UserError(f"sampling: {self.steps} steps; use 1 to {TRAIN_STEPS}")
         if not math.isfinite(self.guidance):
@@ -105,4 +118,4 @@ def draw_frames(
             f"sampling: with guidance {sampling.guidance:g} the network gives what is no number; "
             "use less guidance, or weights that are whole"
         )
-    return frames.add(1.0).mul(127.5).mul(batch["sector"])[:, 0].round().to(torch.uint8).cpu()
+    return frames.clamp(-1.0, 1.0).add(1.0).mul(127.5).mul(batch["sector"])[:, 0].round().to(torch.uint8).cpu()

@@ -15,6 +15,8 @@ from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.frames import Sampling
 from tte_tee.tasks.diffusion import DiffusionTask
 
+_RANK = 4  # of LoRA, where none is given
+
 
 @dataclass(frozen=True)
 class MaskR2Rules:
@@ -44,8 +46,8 @@ class TEEAdapter(DiffusionTask):
         scope: groups of layers that LoRA touches: cross_attention, self_attention, feed_forward,
             time_embedding, convolution. The paper's "Linear" is feed_forward and time_embedding.
             Empty for the other methods.
-        rank: of the LoRA update.
-        alpha: the update is scaled by alpha / rank; by default alpha = rank.
+        rank: of the LoRA update; by default 4. The other methods have none.
+        alpha: the update is scaled by alpha / rank; by default alpha = rank. The other methods have none.
         maskr2: how the labels of the masks take the places of the base's.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
@@ -58,7 +60,7 @@ class TEEAdapter(DiffusionTask):
             ``seed_everything``.
 
     Raises:
-        UserError: unknown group, or a scope that the method does not use.
+        UserError: unknown group, or a scope, rank or alpha that the method does not use.
     """
 
     product = "adapter"
@@ -68,7 +70,7 @@ class TEEAdapter(DiffusionTask):
         base: str = SHIPPED,
         method: Method = "lora",
         scope: Sequence[str] = (),
-        rank: int = 4,
+        rank: int | None = None,
         alpha: int | None = None,
         maskr2: MaskR2Rules = MaskR2Rules(),
         learning_rate: float = 2e-3,
@@ -82,14 +84,20 @@ class TEEAdapter(DiffusionTask):
         super().__init__(learning_rate, weight_decay, warmup_steps, mask_dropout, min_snr_gamma, sampling, seed)
         if method == "lora":
             check_scope(scope)
-        elif scope:
-            raise UserError(f"model.scope: method '{method}' uses no scope; leave it empty or use method 'lora'")
-        if rank < 1:
+        for name, given in (("scope", scope or None), ("rank", rank), ("alpha", alpha)):
+            if method != "lora" and given is not None:
+                raise UserError(f"model.{name}: method '{method}' uses no {name}; leave it out or use method 'lora'")
+        self.rank = _RANK if rank is None else rank
+        self.alpha = self.rank if alpha is None else alpha
+        if self.rank < 1:
             raise UserError(f"model.rank: {rank}; a rank is 1 or more")
-        if alpha is not None and alpha < 1:
+        if self.alpha < 1:
             raise UserError(f"model.alpha: {alpha}; it is 1 or more")
-        self.base, self.method, self.scope = base, method, list(scope)
-        self.rank, self.alpha, self.rules = rank, rank if alpha is None else alpha, maskr2
+        self.base, self.method, self.scope, self.rules = base, method, list(scope), maskr2
+
+    def resolved(self) -> dict[str, Any]:
+        """Rank and alpha of LoRA."""
+        return {"rank": self.rank, "alpha": self.alpha} if self.method == "lora" else {}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes the base as well, without which the trained weights mean nothing."""
@@ -135,6 +143,10 @@ class TEEAdapter(DiffusionTask):
     def base_seen(self) -> set[str]:
         """Patients of the base; nobody from scratch."""
         return set() if self.method == "scratch" else seen_in(self.base_record)
+
+    def made_from(self) -> dict[str, str]:
+        """The base and the method."""
+        return {"base_hash": self.base_hash, "method": self.method}
 
     def export(self, run: Path, record: dict[str, Any]) -> Path:
         """The folder ``adapter``."""

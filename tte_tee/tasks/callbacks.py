@@ -108,7 +108,7 @@ class EMA(Callback):
 
 
 class Previews(Callback):
-    """Grids of mask | reference | sample at fixed masks and noise, in TensorBoard and as PNG.
+    """Grids of what the task shows of a few fixed frames, in TensorBoard and as PNG.
 
     Args:
         every_n_steps: how often before the end; 0 for the end alone.

@@ -14,6 +14,7 @@ from tte_tee.data.datamodule import Batch
 from tte_tee.data.leakage import BASE_SEEN, SEEN
 from tte_tee.data.pictures import colour_mask, grey
 from tte_tee.errors import UserError
+from tte_tee.files import file_hash
 from tte_tee.models.adapters import GroupRow, parameter_table
 from tte_tee.models.conditioning import encode_condition
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig
@@ -21,7 +22,7 @@ from tte_tee.models.diffusion import Prediction, diffusion_loss, keyed_draws, no
 from tte_tee.models.folders import save_base
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.synthesis.frames import Sampling, draw_frames
-from tte_tee.synthesis.generate import write_predictions
+from tte_tee.synthesis.record import write_predictions
 from tte_tee.tasks.task import Preview, Task, gathered
 
 
@@ -52,6 +53,7 @@ class DiffusionTask(Task):
             raise UserError(f"model.min_snr_gamma: {min_snr_gamma}; use a number above 0, or null for equal weights")
         self.mask_dropout, self.min_snr_gamma, self.sampling = mask_dropout, min_snr_gamma, sampling
         self._losses: dict[int, float] = {}
+        self._trained_on: dict[str, Any] | None = None
 
     def configure_model(self) -> None:
         """Builds the network once the data's label space is known.
@@ -128,7 +130,8 @@ class DiffusionTask(Task):
 
     def draw(self, batch: Batch) -> Tensor:
         """Frames for the masks of a batch, uint8 ``[B, H, W]``; the same ones each time."""
-        keys = [str(frame) for frame in batch["frame"].tolist()]
+        table = self.data.store.table["key"]
+        keys = [f"{table[frame]}#0" for frame in batch["frame"].tolist()]  # those of synthesize, of the first sample
         return draw_frames(self.denoiser, self.schedule, self.maskr2, batch, keys, self.sampling)
 
     def layers(self) -> list[GroupRow]:
@@ -150,6 +153,20 @@ class DiffusionTask(Task):
         ]
         return Preview(rows, ("mask", "reference", "sample"))
 
+    def made_from(self) -> dict[str, str]:
+        """What decides the network beside the checkpoint."""
+        return {}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Notes what is trained on, which predictions repeat: their masks may be of another store."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["trained_on"] = self.data_record()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Takes up what was noted."""
+        super().on_load_checkpoint(checkpoint)
+        self._trained_on = checkpoint.get("trained_on")
+
     def base_seen(self) -> set[str]:
         """Those of :meth:`seen` whom a base knew before it was adapted."""
         return set()
@@ -158,7 +175,9 @@ class DiffusionTask(Task):
         """An echo store of the frames drawn."""
         path = run / "predictions.h5"
         known = {SEEN: self.seen(), BASE_SEEN: self.base_seen()}
-        write_predictions(path, self.data.store, predictions, self.sampling, known)
+        trained = {"hash": file_hash(Path(self.trainer.ckpt_path)) if self.trainer.ckpt_path else None}
+        drew = {"checkpoint": {**trained, **self.made_from()}, "trained_on": self._trained_on}
+        write_predictions(path, self.data.store, predictions, self.sampling, drew, known)
         return path
 
 
@@ -177,7 +196,7 @@ class TTEDiffusion(DiffusionTask):
         half: leave the base in half precision. Weights are rounded then, so whatever is adapted on it is
             adapted on the rounded ones.
         sampling: how previews and predictions are drawn.
-        seed: of time steps, noise and dropout; the command line sets it to ``seed_everything``.
+        seed: of initial weights, time steps, noise and dropout; the command line sets it to ``seed_everything``.
     """
 
     product = "base"

@@ -19,7 +19,7 @@ from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_by_learning_from, seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.metrics.cases import BOTH_EMPTY
-from tte_tee.metrics.coincidence import Calibration
+from tte_tee.metrics.coincidence import ALLOWED, Calibration
 from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.provenance import provenance
@@ -46,7 +46,7 @@ class Rules:
     """
 
     quantile: float = 0.1
-    allowed: float = 0.01
+    allowed: float = ALLOWED
 
     def __post_init__(self) -> None:
         for name, share in (("quantile", self.quantile), ("allowed", self.allowed)):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tte_tee.data.alike import refuse_other_origin
-from tte_tee.data.leakage import BASE_SEEN, SEEN, patients_of_masks, refuse_seen, seen_in
+from tte_tee.data.leakage import learnt_beyond_base, patients_of_masks, refuse_seen, seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.data.usable import usable_frames
 from tte_tee.files import write_json
@@ -38,7 +38,7 @@ def mask_fidelity(
     synthetic: EchoStore,
     real: EchoStore,
     *,
-    split: str = "test",
+    split: str,
     cohort: str | None = None,
     device: str = "cpu",
 ) -> MaskFidelity:
@@ -76,8 +76,7 @@ def drawn_frames(store: EchoStore) -> np.ndarray:
 
 def behind(store: EchoStore, indices: np.ndarray) -> set[str]:
     """Patients behind drawn frames: of their masks, and of all that the adapter learnt from but its base."""
-    known = seen_in(store.provenance, SEEN) - seen_in(store.provenance, BASE_SEEN)
-    return known | patients_of_masks(store, indices)
+    return learnt_beyond_base(store.provenance) | patients_of_masks(store, indices)
 
 
 def write_mask_fidelity(

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from tte_tee.data.curate.copying import check_out
 from tte_tee.data.importers.dicom_file import read_frames, read_header, to_grey
@@ -16,6 +14,7 @@ from tte_tee.data.pack import PRIVATE
 from tte_tee.data.pictures import legend, overlay, write_png, write_values
 from tte_tee.data.sector import estimate_sector
 from tte_tee.data.store import EchoStore
+from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.tasks.finding import check_labels, find_in_store, find_masks, write_found
@@ -62,7 +61,7 @@ def segment_files(
     for path in paths:
         _check_beside(path, out)
     names: set[str] = set()
-    frames = track(_frames(paths), "segmenting", console=Console(stderr=True), transient=True)
+    frames = with_bar(_frames(paths), "segmenting", progress=True)
     with _all_at_once(out) as folder:
         for name, image, private in frames:
             if name in names:

@@ -172,9 +172,8 @@ class HeartSegmenter(Task):
         found = self._gathered()
         result = score(self.data.test_store, found)
         run = self.trainer.log_dir
-        self.log_dict(
-            {f"test/dice/{s}": v["dice"] or 0.0 for s, v in result.summary()["structures"].items()}, sync_dist=True
-        )
+        structures = result.summary()["structures"].items()
+        self.log_dict({f"test/dice/{s}": v["dice"] for s, v in structures if v["dice"] is not None}, sync_dist=True)
         if self.trainer.is_global_zero and run:
             write_evaluation(Path(run), self.data.test_store, found, result, {SEEN: sorted(self.seen())})
 

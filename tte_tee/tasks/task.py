@@ -78,6 +78,10 @@ class Task(L.LightningModule):
         """The DataModule of the run."""
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
+    def resolved(self) -> dict[str, Any]:
+        """Options that were left open, as they were taken; for records."""
+        return {}
+
     def build(self, label_space: LabelSpace) -> None:
         """Makes the network for masks of ``label_space``."""
         raise NotImplementedError

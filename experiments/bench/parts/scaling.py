@@ -21,6 +21,7 @@ from tte_tee.data.phantom import PhantomSpec, write_phantom
 from tte_tee.models.adapters import add_lora
 from tte_tee.models.folders import load_base, save_adapter
 from tte_tee.models.maskr2 import MaskR2
+from tte_tee.synthesis.batches import Work
 from tte_tee.synthesis.generate import synthesize
 from tte_tee.tasks.adapter import TEEAdapter
 
@@ -56,9 +57,7 @@ def process_rows(options: Options, folder: Path) -> list[Row]:
             masks,
             folder / "drawn.h5",
             sampling=USUAL,
-            batch_size=options.pick(8, 4),
-            device=options.device,
-            processes=processes,
+            work=Work(options.pick(8, 4), device=options.device, processes=processes),
         )
 
     rivals = {f"synthesize, {count} processes": seconds(partial(draw, count)) for count in (2, 1)}

@@ -35,9 +35,8 @@ def main(words: list[str]) -> None:
     parser.add_argument("--held-out", type=Path, metavar="R.h5", help="real frames it has not seen")
     parser.add_argument("--control", type=Path, metavar="C.h5", help="frames it drew for the masks of --held-out")
     parser.add_argument("--extractor", metavar="KIND=PATH", help="network whose features are compared, too")
-    parser.add_argument(
-        "--allowed", type=_share, default=0.01, metavar="SHARE", help="of false alarms per measure (default: 0.01)"
-    )
+    allowed = "of false alarms per measure (default: 0.01)"
+    parser.add_argument("--allowed", type=_share, default=argparse.SUPPRESS, metavar="SHARE", help=allowed)
     parser.add_argument("--device", default="cpu", help="where to compute features (default: cpu)")
     parser.add_argument("--out", type=folder, required=True, metavar="DIR", help="folder to write into")
     options = parser.parse_args(words)
@@ -56,8 +55,9 @@ def main(words: list[str]) -> None:
         control=EchoStore(options.control) if options.control else None,
     )
     extractor = load_extractor(options.extractor, options.device) if options.extractor else None
+    given = {"allowed": options.allowed} if "allowed" in options else {}
     command = command_line("evaluate", "copies", *words)
-    Console().print(copies_table(audit(stores, extractor, options.out, allowed=options.allowed, command=command)))
+    Console().print(copies_table(audit(stores, extractor, options.out, **given, command=command)))
     print(f"left in {options.out}")
 
 

@@ -37,7 +37,7 @@ def main(words: list[str]) -> None:
         UserError: what the user gave is wrong, or a patient was seen.
     """
     parser = Parser.of("evaluate fidelity", _TEXT, _EXAMPLE)
-    parser.add_argument("--real", type=Path, required=True, metavar="R.h5", help="acquired frames with masks")
+    parser.add_argument("--real", type=Path, required=True, metavar="R.h5", help="real frames with masks")
     parser.add_argument("--synthetic", type=Path, required=True, metavar="S.h5", help="what is judged")
     parser.add_argument("--ceiling", type=Path, metavar="C.h5", help="frames that should be further away")
     parser.add_argument(

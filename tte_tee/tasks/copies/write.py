@@ -11,7 +11,7 @@ from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.pictures import captioned, contact_sheet, enlarge, grey, write_png
 from tte_tee.data.store import EchoStore
 from tte_tee.files import write_json, write_whole
-from tte_tee.metrics.coincidence import Calibration
+from tte_tee.metrics.coincidence import ALLOWED, Calibration
 from tte_tee.models.extractors import Extractor
 from tte_tee.provenance import provenance
 from tte_tee.tasks.copies.scores import (
@@ -28,7 +28,7 @@ _SIDE, _SHOWN = 192, 8
 
 
 def audit(
-    stores: AuditedStores, extractor: Extractor | None, folder: Path, *, allowed: float = 0.01, command: str = ""
+    stores: AuditedStores, extractor: Extractor | None, folder: Path, *, allowed: float = ALLOWED, command: str = ""
 ) -> dict[str, Any]:
     """Judges every synthetic frame and writes ``copies.json``, which it returns, ``copies.csv`` and ``worst.png``.
 

@@ -52,7 +52,7 @@ def compare(
     """Everything that ``fidelity.json`` holds; its ``rows`` are the measures.
 
     Args:
-        real: acquired frames of patients whom neither the synthetic frames nor an extractor learnt from.
+        real: frames, acquired or phantom, of patients whom neither the synthetic frames nor an extractor learnt from.
         synthetic: what is judged.
         ceiling: frames that should be further from the real ones: of TTE, or of the base before it was adapted.
         extractors: in whose features frames are compared.

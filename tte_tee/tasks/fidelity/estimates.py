@@ -16,8 +16,8 @@ Sets = Mapping[str, FrameSet]
 
 Rows = list[dict[str, Any]]
 Estimate = dict[str, Any]
-"""``mean``, ``sd``, ``low``, ``high`` and ``n`` (frames), or ``not_estimable`` and why; pairs of one patient have
-``mean`` and ``n`` alone."""
+"""``mean``, ``sd`` (of a sample; none of a single draw), ``low``, ``high`` and ``n`` (frames), or ``not_estimable`` and
+why; pairs of one patient have ``mean`` and ``n`` alone."""
 
 
 def missing(reason: str) -> Estimate:
@@ -66,7 +66,7 @@ def _estimates(
     return [
         {
             "mean": float(column.mean()),
-            "sd": float(column.std()),
+            **({"sd": float(column.std(ddof=1))} if len(column) > 1 else {}),
             "low": float(column.min()),
             "high": float(column.max()),
             "n": draws.frames,
@@ -86,8 +86,9 @@ def over_patients(values: np.ndarray, patients: np.ndarray) -> Estimate:
     mean = float(means.mean())
     if len(means) == 1:
         return {"mean": mean, "n": len(values)}
-    error = float(means.std(ddof=1) / np.sqrt(len(means)))
-    return {"mean": mean, "sd": float(means.std()), "low": mean - 2 * error, "high": mean + 2 * error, "n": len(values)}
+    deviation = float(means.std(ddof=1))
+    error = deviation / np.sqrt(len(means))
+    return {"mean": mean, "sd": deviation, "low": mean - 2 * error, "high": mean + 2 * error, "n": len(values)}
 
 
 def row(

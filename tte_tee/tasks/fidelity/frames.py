@@ -69,7 +69,7 @@ def real_set(store: EchoStore, split: str | None, cohort: str | None) -> FrameSe
         indices = indices[(table["cohort"] == cohort).to_numpy()]
     if not len(indices):
         raise UserError(f"{store.path}: no frame of cohort '{cohort}'{f' in split {split!r}' if split else ''}")
-    refuse_other_origin(store, indices, REAL_ORIGINS, "--real takes acquired ones")
+    refuse_other_origin(store, indices, REAL_ORIGINS, "--real takes real ones")
     return FrameSet(store, indices)
 
 
