@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tte_tee.cli import main as tte_tee
-from tte_tee.data.leakage import published
+from tte_tee.seen import published
 
 CONFIGS = Path(__file__).parents[1] / "lightning_configs"
 ARMS = ("seg_real", "seg_real_strong_aug", "seg_pretrained_tte", "seg_all_real")

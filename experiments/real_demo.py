@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from tte_tee.data.store import EchoStore
+from tte_tee.evaluation.copies import read_frames, score_copies
 from tte_tee.files import write_json
 from tte_tee.provenance import provenance
-from tte_tee.tasks.copies import read_frames, score_copies
 
 CONTROL = "maskr2_only"
 MASKS = {"later": "frames 24-32", "train": "frames 0-15"}

@@ -10,6 +10,7 @@ follows ``--`` goes to Snakemake.
 
 import argparse
 import fcntl
+import json
 import os
 import statistics
 import sys
@@ -71,7 +72,19 @@ def plan(grid: Grid, work: Path, results: Path, jobs: int) -> str:
     total = sum(map(sum, by_rule.values())) / 3600
     head = f"grid {grid.name}: {len(grid.cells)} cells, {len(grid.cells) - len(cells)} done, {len(cells)} to do"
     end = f"  {'in all':<15} {sum(map(len, by_rule.values())):>5} jobs {total:>8.2f} h"
-    return "\n".join([head, *rows, f"{end}, about {total / jobs:.1f} h with {jobs} at a time"])
+    lines = [head, *rows, f"{end}, about {total / jobs:.1f} h with {jobs} at a time", slow(grid)]
+    return "\n".join(line for line in lines if line)
+
+
+def slow(grid: Grid) -> str:
+    """What is to be said of a grid in bfloat16 on a machine that emulates it."""
+    if "bf16" not in json.dumps([grid.values["overrides"], grid.values["synthesis"]]):
+        return ""
+    import torch  # seconds, which other grids need not wait
+
+    from tte_tee.models.devices import slow_bf16
+
+    return slow_bf16(torch.device(grid.device), "32 under synthesis and 32-true under overrides of its grid.yaml")
 
 
 def status(grid: Grid, work: Path, results: Path) -> str:

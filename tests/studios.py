@@ -9,12 +9,12 @@ import torch
 from conftest import SIZE, make_base, write_store
 
 from tte_tee.anatomy import TEE, solve
-from tte_tee.data.leakage import BASE_SEEN, SEEN
 from tte_tee.data.shape_model import fit_shape_model, save_shape_model
 from tte_tee.data.store import EchoStore
 from tte_tee.models.folders import load_base, save_adapter
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, save_segmenter
+from tte_tee.seen import BASE_SEEN, SEEN
 from tte_tee.studio.serve import Service, service
 from tte_tee.studio.start import Studio, open_studio
 

@@ -14,9 +14,10 @@ from tte_tee.anatomy import TEE
 from tte_tee.cli import main
 from tte_tee.data.curate.verify import verify_store
 from tte_tee.data.edits import MaskFrame, dilate, rotate
-from tte_tee.data.leakage import patients_of_masks, seen_in
+from tte_tee.data.leakage import patients_of_masks
 from tte_tee.data.sector import SectorShape
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
+from tte_tee.seen import seen_in
 
 
 def write_hearts(path: Path, **changes: object) -> Path:

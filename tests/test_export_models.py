@@ -18,11 +18,11 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from tte_tee.cli import main
-from tte_tee.data.leakage import seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.models.denoiser import Denoiser, DenoiserConfig, build_unet
 from tte_tee.models.folders import load_adapter, load_base
 from tte_tee.models.input_card import input_words
+from tte_tee.seen import seen_in
 
 SCRIPT = Path(__file__).parents[1] / "experiments/sample_with_diffusers.py"
 TINY = DenoiserConfig(

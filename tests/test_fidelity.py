@@ -14,14 +14,14 @@ from test_extractors import write_lpips, write_segmenter
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
-from tte_tee.data.leakage import learnt_from
 from tte_tee.data.phantom.again import acquire_again
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
+from tte_tee.evaluation.fidelity import Options, compare
+from tte_tee.evaluation.fidelity.estimates import position
+from tte_tee.evaluation.fidelity.frames import draw_sets, other_set, real_set
 from tte_tee.models.extractors import Extractor
-from tte_tee.tasks.fidelity import Options, compare
-from tte_tee.tasks.fidelity.estimates import position
-from tte_tee.tasks.fidelity.frames import draw_sets, other_set, real_set
+from tte_tee.seen import learnt_from
 
 Change = Callable[[np.ndarray], np.ndarray]
 

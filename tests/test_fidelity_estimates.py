@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from tte_tee.tasks.fidelity.estimates import over_draws, over_patients
-from tte_tee.tasks.fidelity.frames import Draw, Draws
+from tte_tee.evaluation.fidelity.estimates import over_draws, over_patients
+from tte_tee.evaluation.fidelity.frames import Draw, Draws
 
 VALUES = {name: np.zeros((4, 1)) for name in ("real", "synthetic", "ceiling")}
 

@@ -10,12 +10,12 @@ from legible import legible, reader
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
-from tte_tee.data.leakage import seen_in
 from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
+from tte_tee.evaluation.filter import COPIES, DISOBEDIENT, KEPT, Rules, choose, what_stays, write_filtered
 from tte_tee.metrics.coincidence import Calibration
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, save_segmenter
-from tte_tee.tasks.filter import COPIES, DISOBEDIENT, KEPT, Rules, choose, what_stays, write_filtered
+from tte_tee.seen import seen_in
 
 PATIENTS = {"train": 10, "val": 4}
 RULES = Rules(quantile=0.5, allowed=0.1)

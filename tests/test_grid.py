@@ -218,6 +218,16 @@ def test_the_plan_counts_what_is_left_and_what_it_costs(tmp_path: Path) -> None:
     assert "adapt               2 jobs     1.00 h" in plan(grid, tmp_path, tmp_path, jobs=2)  # 720 s are measured
 
 
+def test_the_plan_says_where_bfloat16_is_emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tte_tee.models import devices
+
+    monkeypatch.setattr(devices, "_cpu_has_bf16", lambda: False)
+    assert "emulates" in plan(load_grid("laptop"), tmp_path, tmp_path, jobs=2)
+    assert "emulates" not in plan(load_grid("smoke"), tmp_path, tmp_path, jobs=2)
+    monkeypatch.setattr(devices, "_cpu_has_bf16", lambda: True)
+    assert "emulates" not in plan(load_grid("laptop"), tmp_path, tmp_path, jobs=2)
+
+
 def test_status_names_the_stage_that_failed_and_what_it_said(tmp_path: Path) -> None:
     grid = load_grid("smoke")
     finish(grid, tmp_path, "seg_real")

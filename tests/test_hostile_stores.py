@@ -144,7 +144,7 @@ def test_patterns_stay_in_their_folder(root: Path) -> None:
 def test_a_folder_of_pictures_that_links_outside_is_refused(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tte_tee.tasks import segment
+    from tte_tee.evaluation import segment
 
     write_image(tmp_path / "secret.png", np.full((32, 32), 10, np.uint8))
     (root / "a.png").symlink_to(tmp_path / "secret.png")

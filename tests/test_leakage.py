@@ -9,10 +9,11 @@ from conftest import Train, generated, make_base, write_store
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
-from tte_tee.data.leakage import learnt_from, patients_of_masks, refuse_seen, seen_by_learning_from, seen_in
+from tte_tee.data.leakage import patients_of_masks, refuse_seen, seen_by_learning_from
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
+from tte_tee.seen import learnt_from, seen_in
 
 
 def leaking(path: Path, real: Path, patients: tuple[str, ...], seen: tuple[str, ...], source: str = "phantom") -> str:

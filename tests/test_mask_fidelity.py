@@ -12,8 +12,8 @@ from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
+from tte_tee.evaluation.mask_fidelity import behind, mask_fidelity
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, save_segmenter
-from tte_tee.tasks.mask_fidelity import behind, mask_fidelity
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from test_segmenter import said
 
 from tte_tee.cli import main
 from tte_tee.cli.parser import command_line
-from tte_tee.data.leakage import seen_in
 from tte_tee.data.store import EchoStore
+from tte_tee.seen import seen_in
 
 
 def test_segment_pictures_and_stores(seg_run: Path, tee_store: Path, tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from hearts import LA, heart, write_hearts
 
 from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
-from tte_tee.data.leakage import seen_in
 from tte_tee.data.shape_model import ShapeModel, fit_shape_model
 from tte_tee.data.shape_model.sample import ATTEMPTS, sample_masks
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
+from tte_tee.seen import seen_in
 
 
 def frames(path: Path) -> list[tuple[np.ndarray, ...]]:

@@ -16,10 +16,10 @@ from hypothesis.extra import numpy as arrays
 from studios import make_segmenter, make_shapes
 
 from tte_tee.anatomy import CAMUS, STRUCTURES, TEE
-from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
 from tte_tee.models.folders import load_adapter
+from tte_tee.seen import BASE_SEEN, MASK_SEEN, SEEN
 from tte_tee.studio import uploads
 from tte_tee.studio.album import Album
 from tte_tee.studio.desk import Settings, empty_heart, first_heart, heart_now, heart_of_picture, remark, show

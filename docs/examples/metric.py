@@ -5,10 +5,11 @@ import sys
 import cv2
 import numpy as np
 
-from tte_tee.data.leakage import refuse_seen, seen_in
+from tte_tee.data.leakage import refuse_seen
 from tte_tee.data.store import EchoStore
 from tte_tee.metrics.fidelity import NotEstimableError
 from tte_tee.metrics.texture import between_values
+from tte_tee.seen import seen_in
 
 
 def sharpness(image: np.ndarray, inside: np.ndarray) -> float:

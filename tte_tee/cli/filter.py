@@ -45,9 +45,9 @@ def main(words: list[str]) -> None:
 
     from tte_tee.data.curate.copying import check_out
     from tte_tee.data.store import EchoStore
+    from tte_tee.evaluation.filter import Rules, choose, what_stays, write_filtered
     from tte_tee.models.segmenter import load_segmenter
     from tte_tee.report.scores import filter_table
-    from tte_tee.tasks.filter import Rules, choose, what_stays, write_filtered
 
     rules = Rules(**{name: value for name, value in vars(options).items() if name in ("quantile", "allowed")})
     loaded, store = load_segmenter(options.segmenter), EchoStore(options.store)

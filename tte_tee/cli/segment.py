@@ -38,8 +38,8 @@ def main(words: list[str]) -> None:
         raise UserError(f"{stores[0]}: a store is segmented by itself, and knows its sectors; leave the rest out")
 
     from tte_tee.data.importers.files import read_gray
+    from tte_tee.evaluation.segment import segment_files, segment_store
     from tte_tee.models.segmenter import load_segmenter
-    from tte_tee.tasks.segment import segment_files, segment_store
 
     loaded = load_segmenter(options.segmenter)
     if stores:

@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path, PurePath
 from typing import Any
 
-from tte_tee.data.leakage import published
 from tte_tee.errors import UserError
 from tte_tee.files import new_folder, read_json, write_json, write_whole
 from tte_tee.models.adapters import plain_unet
@@ -32,6 +31,7 @@ from tte_tee.models.folders import (
     load_base,
 )
 from tte_tee.models.records import read_record
+from tte_tee.seen import published
 
 
 def export_base(base: str, out: Path) -> None:

@@ -12,10 +12,10 @@ import numpy as np
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.curate.card import card_path, write_card
 from tte_tee.data.curate.copying import join_licences
-from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, learnt_from, seen_in
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter, check_target
 from tte_tee.errors import UserError
 from tte_tee.provenance import provenance
+from tte_tee.seen import BASE_SEEN, MASK_SEEN, learnt_from, seen_in
 from tte_tee.studio.draw import NOISE, THREADS, DrawnFrame
 from tte_tee.studio.heart import provenance_of
 from tte_tee.studio.uploads import check_kind

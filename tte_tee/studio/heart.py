@@ -10,10 +10,11 @@ import numpy as np
 
 from tte_tee.anatomy import VIEWS
 from tte_tee.data.edits import MaskFrame, open_sector, opening
-from tte_tee.data.leakage import OF_A_PATIENT, seen_in
+from tte_tee.data.leakage import OF_A_PATIENT
 from tte_tee.data.shape_model import REASONS, ShapeModel
 from tte_tee.data.store import EchoStore, FrameInfo
 from tte_tee.errors import UserError
+from tte_tee.seen import seen_in
 
 SLIDERS, REACH = 5, 2.5  # modes of a shape model that the page moves, and how far, in standard deviations
 DRAWN_VIEWS = tuple(view.name for view in VIEWS.values() if view.plane)

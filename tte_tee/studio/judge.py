@@ -5,16 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from tte_tee.data.leakage import learnt_beyond_base, refuse_seen, seen_in
+from tte_tee.data.leakage import refuse_seen
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
-from tte_tee.metrics.cases import BOTH_EMPTY, INVENTED, MISSED, Case, Pair, score_frame
-from tte_tee.metrics.coincidence import ALLOWED, Calibration
-from tte_tee.models.folders import Adapter
-from tte_tee.models.segmenter import LoadedSegmenter
-from tte_tee.studio.draw import DrawnFrame
-from tte_tee.synthesis.record import generated_info
-from tte_tee.tasks.copies import (
+from tte_tee.evaluation.copies import (
     COPY,
     Frames,
     Thresholds,
@@ -24,7 +18,14 @@ from tte_tee.tasks.copies import (
     to_frames,
     with_verdicts,
 )
-from tte_tee.tasks.finding import find_masks
+from tte_tee.evaluation.finding import find_masks
+from tte_tee.metrics.cases import BOTH_EMPTY, INVENTED, MISSED, Case, Pair, score_frame
+from tte_tee.metrics.coincidence import ALLOWED, Calibration
+from tte_tee.models.folders import Adapter
+from tte_tee.models.segmenter import LoadedSegmenter
+from tte_tee.seen import learnt_beyond_base, seen_in
+from tte_tee.studio.draw import DrawnFrame
+from tte_tee.synthesis.record import generated_info
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tte_tee.anatomy import TEE, LabelSpace, solve
-from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_in
 from tte_tee.data.phantom import HeartMasks, study_spec, write_heart_masks, write_phantom
 from tte_tee.data.phantom.version import is_of_this_version
 from tte_tee.data.shape_model import ShapeModel, fit_shape_model, load_shape_model, save_shape_model
@@ -15,6 +14,7 @@ from tte_tee.models.folders import SHIPPED, Adapter, load_adapter, load_base, sa
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.models.segmenter import LoadedSegmenter, load_segmenter
 from tte_tee.provenance import provenance
+from tte_tee.seen import BASE_SEEN, SEEN, seen_in
 from tte_tee.studio.album import Album
 from tte_tee.studio.judge import Training, check_segmenter, learnt_elsewhere, read_training
 from tte_tee.studio.uploads import check_kind

@@ -7,13 +7,13 @@ import numpy as np
 
 from tte_tee.data.curate.card import card_path, write_card
 from tte_tee.data.curate.copying import check_out
-from tte_tee.data.leakage import BASE_SEEN, seen_in
 from tte_tee.data.parts import Parts
 from tte_tee.data.store import MOST_FRAMES, EchoStore
 from tte_tee.data.usable import usable_frames
 from tte_tee.errors import UserError
 from tte_tee.models.devices import named_device
 from tte_tee.models.folders import Adapter, load_adapter
+from tte_tee.seen import BASE_SEEN, seen_in
 from tte_tee.synthesis.batches import Drawing, Work, cut, draw_batches, drawn_frames, fingerprint
 from tte_tee.synthesis.frames import Sampling
 from tte_tee.synthesis.record import drawn_by, seen_by_drawing, write_frames

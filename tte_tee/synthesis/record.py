@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tte_tee.data.leakage import BASE_SEEN, MASK_SEEN, SEEN, patients_of_masks, seen_in
+from tte_tee.data.leakage import patients_of_masks
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.models.folders import Adapter
 from tte_tee.provenance import provenance
+from tte_tee.seen import BASE_SEEN, MASK_SEEN, SEEN, seen_in
 from tte_tee.synthesis.frames import Sampling
 
 

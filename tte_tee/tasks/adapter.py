@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tte_tee.anatomy import LabelSpace, solve
-from tte_tee.data.leakage import BASE_SEEN, seen_in
 from tte_tee.errors import UserError
 from tte_tee.models.adapters import add_lora, check_scope
 from tte_tee.models.denoiser import Denoiser
 from tte_tee.models.folders import SHIPPED, Method, load_base, save_adapter
 from tte_tee.models.maskr2 import MaskR2
+from tte_tee.seen import BASE_SEEN, seen_in
 from tte_tee.synthesis.frames import Sampling
 from tte_tee.tasks.diffusion import DiffusionTask
 

@@ -15,10 +15,10 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from torch.utils.tensorboard.summary import hparams
 
-from tte_tee.data.leakage import SEEN
 from tte_tee.data.pictures import contact_sheet, legend, write_png
 from tte_tee.errors import UserError
 from tte_tee.provenance import provenance
+from tte_tee.seen import SEEN
 from tte_tee.tasks.checkpoint import ends_a_step
 from tte_tee.tasks.task import Task, gathered
 

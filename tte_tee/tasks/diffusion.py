@@ -11,7 +11,6 @@ from torch import Tensor
 from tte_tee.anatomy import LabelSpace
 from tte_tee.anatomy.maskr2 import identity
 from tte_tee.data.datamodule import Batch
-from tte_tee.data.leakage import BASE_SEEN, SEEN
 from tte_tee.data.pictures import colour_mask, grey
 from tte_tee.errors import UserError
 from tte_tee.files import file_hash
@@ -21,6 +20,7 @@ from tte_tee.models.denoiser import Denoiser, DenoiserConfig
 from tte_tee.models.diffusion import Prediction, diffusion_loss, keyed_draws, noise_schedule
 from tte_tee.models.folders import save_base
 from tte_tee.models.maskr2 import MaskR2
+from tte_tee.seen import BASE_SEEN, SEEN
 from tte_tee.synthesis.frames import Sampling, draw_frames
 from tte_tee.synthesis.record import write_predictions
 from tte_tee.tasks.task import Preview, Task, gathered

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from tte_tee.anatomy import LabelSpace
 from tte_tee.data.datamodule import Batch
-from tte_tee.data.leakage import SEEN, refuse_seen, seen_by_learning_from, seen_in
+from tte_tee.data.leakage import refuse_seen, seen_by_learning_from
 from tte_tee.data.pictures import overlay
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.errors import UserError
+from tte_tee.evaluation.finding import write_found
+from tte_tee.evaluation.segmenter import score, true_frames, write_evaluation
 from tte_tee.models.adapters import GroupRow
 from tte_tee.models.segmenter import (
     LoadedSegmenter,
@@ -24,8 +26,7 @@ from tte_tee.models.segmenter import (
     save_segmenter,
     take_over,
 )
-from tte_tee.tasks.evaluation import score, true_frames, write_evaluation
-from tte_tee.tasks.finding import write_found
+from tte_tee.seen import SEEN, seen_in
 from tte_tee.tasks.task import Preview, Task, gathered
 
 _PREVIEW_SIDE = 128

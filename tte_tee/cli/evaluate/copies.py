@@ -44,9 +44,9 @@ def main(words: list[str]) -> None:
     from rich.console import Console
 
     from tte_tee.data.store import EchoStore
+    from tte_tee.evaluation.copies import AuditedStores, audit
     from tte_tee.models.extractors import load_extractor
     from tte_tee.report.copies import copies_table
-    from tte_tee.tasks.copies import AuditedStores, audit
 
     stores = AuditedStores(
         synthetic=EchoStore(options.synthetic),

@@ -62,12 +62,12 @@ def main(words: list[str]) -> None:
     from rich.console import Console
 
     from tte_tee.data.store import EchoStore
+    from tte_tee.evaluation.fidelity import Options, compare
+    from tte_tee.evaluation.fidelity.frames import other_set, real_set
     from tte_tee.files import write_json
     from tte_tee.models.extractors import load_extractor
     from tte_tee.report.fidelity import fidelity_tables
     from tte_tee.report.fidelity_pictures import write_features, write_texture
-    from tte_tee.tasks.fidelity import Options, compare
-    from tte_tee.tasks.fidelity.frames import other_set, real_set
 
     options = Options(
         given.draws, given.frames, given.kid_subset, given.kid_subsets, given.seed, allow_seen=given.allow_seen

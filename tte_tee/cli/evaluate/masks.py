@@ -36,9 +36,9 @@ def main(words: list[str]) -> None:
     from rich.console import Console
 
     from tte_tee.data.store import EchoStore
+    from tte_tee.evaluation.mask_fidelity import mask_fidelity, write_mask_fidelity
     from tte_tee.models.segmenter import load_segmenter
     from tte_tee.report.scores import mask_fidelity_table
-    from tte_tee.tasks.mask_fidelity import mask_fidelity, write_mask_fidelity
 
     loaded, synthetic, real = load_segmenter(options.segmenter), EchoStore(options.synthetic), EchoStore(options.real)
     chosen = {"split": options.split, "cohort": options.cohort}

@@ -35,12 +35,12 @@ def main(words: list[str]) -> None:
     from rich.console import Console
 
     from tte_tee.data.store import EchoStore
+    from tte_tee.evaluation.finding import find_in_store
+    from tte_tee.evaluation.segmenter import frames_to_score, score, write_evaluation
     from tte_tee.models.segmenter import load_segmenter
     from tte_tee.report.bland_altman import write_bland_altman
     from tte_tee.report.claim import write_claim
     from tte_tee.report.scores import score_table
-    from tte_tee.tasks.evaluation import frames_to_score, score, write_evaluation
-    from tte_tee.tasks.finding import find_in_store
 
     loaded, store = load_segmenter(options.segmenter), EchoStore(options.store)
     indices = frames_to_score(loaded, store, options.split, options.cohort)

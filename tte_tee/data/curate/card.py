@@ -14,11 +14,11 @@ from tte_tee.data.curate.numbers import (
     structure_table,
     view_table,
 )
-from tte_tee.data.leakage import BASE_SEEN, SEEN, published, seen_in
 from tte_tee.data.sector import DOUBTFUL
 from tte_tee.data.store import HELD_OUT, SCHEMA_VERSION, EchoStore
 from tte_tee.errors import UserError
 from tte_tee.files import without_folders, write_whole
+from tte_tee.seen import BASE_SEEN, SEEN, published, seen_in
 from tte_tee.tables import Table, markdown
 
 _MARK = "Echo store, schema"

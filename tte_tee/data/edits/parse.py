@@ -19,9 +19,9 @@ from tte_tee.data.edits.operations import (
     take_sector,
     tell_view,
 )
-from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
+from tte_tee.seen import SEEN, seen_in
 
 _SUFFIX = ".h5"
 

@@ -13,12 +13,13 @@ from tte_tee.anatomy import LabelSpace
 from tte_tee.data.curate.copying import check_out, record_of
 from tte_tee.data.edits.operations import MaskFrame
 from tte_tee.data.edits.parse import Edit
-from tte_tee.data.leakage import SEEN, patients_of_masks, seen_in
+from tte_tee.data.leakage import patients_of_masks
 from tte_tee.data.shape_model.rules import pieces
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.data.usable import usable_frames
 from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
+from tte_tee.seen import SEEN, seen_in
 
 
 @dataclass

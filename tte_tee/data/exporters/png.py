@@ -12,13 +12,13 @@ import yaml
 from tte_tee.anatomy import VIEWS
 from tte_tee.anatomy.views import PHASES
 from tte_tee.data.exporters.record import RECORD, TABLE, write_record
-from tte_tee.data.leakage import seen_in
 from tte_tee.data.pictures import write_values
 from tte_tee.data.recipe import is_spacing
 from tte_tee.data.store import EchoStore
 from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 from tte_tee.files import check_new, new_folder, write_whole
+from tte_tee.seen import seen_in
 
 RECIPE, SECTOR = "recipe.yaml", "sector.png"
 _LONGEST = 200  # bytes of a folder's name; file systems take 255

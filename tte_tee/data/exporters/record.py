@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 
 from tte_tee.data.curate.copying import record_of
-from tte_tee.data.leakage import published
 from tte_tee.data.store import EchoStore
 from tte_tee.files import write_json, write_whole
 from tte_tee.provenance import made_with
+from tte_tee.seen import published
 
 TABLE, RECORD, CARD = "frames.csv", "provenance.json", "README.md"
 

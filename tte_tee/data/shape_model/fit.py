@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from tte_tee.anatomy import VIEWS, WITHOUT_PLANE
-from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.sector import fit_sector
 from tte_tee.data.shape_model.fields import to_fields
 from tte_tee.data.shape_model.model import ShapeModel, ViewModel
@@ -15,6 +14,7 @@ from tte_tee.data.shape_model.rules import Rules
 from tte_tee.data.store import COHORTS, HELD_OUT, EchoStore
 from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
+from tte_tee.seen import SEEN, seen_in
 
 FEWEST = 10  # masks of a view; fewer have hardly any modes, and the ranges of the rules are chance
 VARIANCE = 0.95

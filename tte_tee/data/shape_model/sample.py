@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.shape_model.model import ShapeModel
 from tte_tee.data.shape_model.rules import REASONS
 from tte_tee.data.store import MOST_FRAMES, FrameInfo, StoreWriter, check_target
 from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
+from tte_tee.seen import SEEN, seen_in
 
 TRUNCATE = 3.0  # standard deviations; beyond, a mode says nothing of what was seen (Cootes et al., CVIU 61(1), 1995)
 ATTEMPTS = 500  # draws for one mask

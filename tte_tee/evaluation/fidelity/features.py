@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from tte_tee.evaluation.fidelity.estimates import Rows, Sets, over_draws, row
+from tte_tee.evaluation.fidelity.frames import Draws
 from tte_tee.metrics.fidelity import (
     DENSITY_NEIGHBOURS,
     PRECISION_NEIGHBOURS,
@@ -13,8 +15,6 @@ from tte_tee.metrics.fidelity import (
     manifold_overlap,
 )
 from tte_tee.models.extractors import Extractor
-from tte_tee.tasks.fidelity.estimates import Rows, Sets, over_draws, row
-from tte_tee.tasks.fidelity.frames import Draws
 
 _OVERLAP = {
     "precision": PRECISION_NEIGHBOURS,

@@ -7,14 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tte_tee.data.leakage import SEEN, seen_in
 from tte_tee.data.pictures import captioned, contact_sheet, enlarge, grey, write_png
 from tte_tee.data.store import EchoStore
-from tte_tee.files import write_json, write_whole
-from tte_tee.metrics.coincidence import ALLOWED, Calibration
-from tte_tee.models.extractors import Extractor
-from tte_tee.provenance import provenance
-from tte_tee.tasks.copies.scores import (
+from tte_tee.evaluation.copies.scores import (
     Thresholds,
     coincidence,
     copy_rates,
@@ -22,7 +17,12 @@ from tte_tee.tasks.copies.scores import (
     score_copies,
     with_verdicts,
 )
-from tte_tee.tasks.copies.stores import AuditedStores
+from tte_tee.evaluation.copies.stores import AuditedStores
+from tte_tee.files import write_json, write_whole
+from tte_tee.metrics.coincidence import ALLOWED, Calibration
+from tte_tee.models.extractors import Extractor
+from tte_tee.provenance import provenance
+from tte_tee.seen import SEEN, seen_in
 
 _SIDE, _SHOWN = 192, 8
 

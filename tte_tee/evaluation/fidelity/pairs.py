@@ -8,11 +8,11 @@ import torch
 
 from tte_tee.data.phantom.again import acquire_again
 from tte_tee.errors import UserError
+from tte_tee.evaluation.fidelity.estimates import Estimate, Rows, Sets, missing, over_patients, row
+from tte_tee.evaluation.fidelity.features import label
+from tte_tee.evaluation.fidelity.frames import FrameSet
 from tte_tee.metrics.pairs import similarity
 from tte_tee.models.extractors import Extractor
-from tte_tee.tasks.fidelity.estimates import Estimate, Rows, Sets, missing, over_patients, row
-from tte_tee.tasks.fidelity.features import label
-from tte_tee.tasks.fidelity.frames import FrameSet
 
 
 def pair_rows(sets: Sets, extractors: Sequence[Extractor], most: int | None, seed: int) -> Rows:

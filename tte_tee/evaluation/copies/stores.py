@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tte_tee.data.alike import refuse_other_kind, refuse_other_origin
-from tte_tee.data.leakage import learnt_from, refuse_seen, seen_by_learning_from
+from tte_tee.data.leakage import refuse_seen, seen_by_learning_from
 from tte_tee.data.store import HELD_OUT, REAL_ORIGINS, EchoStore
 from tte_tee.errors import UserError
+from tte_tee.seen import learnt_from
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ from functools import cached_property
 import numpy as np
 
 from tte_tee.data.alike import refuse_other_labels, refuse_other_origin, refuse_other_size
-from tte_tee.data.leakage import learnt_from, refuse_seen, seen_in
+from tte_tee.data.leakage import refuse_seen
 from tte_tee.data.store import REAL_ORIGINS, EchoStore
 from tte_tee.data.usable import usable_frames
 from tte_tee.errors import UserError
 from tte_tee.models.extractors import Extractor
+from tte_tee.seen import learnt_from, seen_in
 
 ROLES = ("synthetic", "floor", "ceiling")
 """What is compared with the reference."""

@@ -15,19 +15,20 @@ import pandas as pd
 
 from tte_tee.data.curate.card import card_path, write_card
 from tte_tee.data.curate.copying import Selection, copy_frames
-from tte_tee.data.leakage import BASE_SEEN, SEEN, seen_by_learning_from, seen_in
+from tte_tee.data.leakage import seen_by_learning_from
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
+from tte_tee.evaluation.copies.scores import COPY, coincidence_within, read_frames, score_copies, with_verdicts
+from tte_tee.evaluation.copies.stores import refuse_other_training
+from tte_tee.evaluation.finding import check_labels, find_in_store
+from tte_tee.evaluation.mask_fidelity import drawn_frames
+from tte_tee.evaluation.segmenter import score, true_frames
 from tte_tee.metrics.cases import BOTH_EMPTY
 from tte_tee.metrics.coincidence import ALLOWED, Calibration
 from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.provenance import provenance
-from tte_tee.tasks.copies.scores import COPY, coincidence_within, read_frames, score_copies, with_verdicts
-from tte_tee.tasks.copies.stores import refuse_other_training
-from tte_tee.tasks.evaluation import score, true_frames
-from tte_tee.tasks.finding import check_labels, find_in_store
-from tte_tee.tasks.mask_fidelity import drawn_frames
+from tte_tee.seen import BASE_SEEN, SEEN, seen_in
 
 KEPT, DISOBEDIENT, COPIES = "kept", "does not show its mask", "copies a training frame"
 

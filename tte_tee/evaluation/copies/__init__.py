@@ -12,7 +12,7 @@ control frames, texture that a mask explains beyond the mean of each structure. 
 frames; a generator whose frames are smoother than those agrees a little more with everything.
 """
 
-from tte_tee.tasks.copies.scores import (
+from tte_tee.evaluation.copies.scores import (
     COPY,
     NOT_ESTIMABLE,
     NOVEL,
@@ -26,8 +26,8 @@ from tte_tee.tasks.copies.scores import (
     to_frames,
     with_verdicts,
 )
-from tte_tee.tasks.copies.stores import AuditedStores
-from tte_tee.tasks.copies.write import audit
+from tte_tee.evaluation.copies.stores import AuditedStores
+from tte_tee.evaluation.copies.write import audit
 
 __all__ = [
     "COPY",

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from tte_tee.anatomy import BLOOD
+from tte_tee.evaluation.fidelity.estimates import Rows, Sets, over_draws, row
+from tte_tee.evaluation.fidelity.frames import Draws, FrameSet
 from tte_tee.metrics.texture import STATISTICS, between_histograms, between_values, contrast, histogram, texture
-from tte_tee.tasks.fidelity.estimates import Rows, Sets, over_draws, row
-from tte_tee.tasks.fidelity.frames import Draws, FrameSet
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tte_tee.data.leakage import seen_in
 from tte_tee.errors import UserError
+from tte_tee.evaluation.fidelity.features import feature_rows, features_of, label, plane_of
+from tte_tee.evaluation.fidelity.frames import FrameSet, check_memory, draw_sets
+from tte_tee.evaluation.fidelity.pairs import pair_rows
+from tte_tee.evaluation.fidelity.textures import texture_rows
 from tte_tee.models.extractors import Extractor
 from tte_tee.provenance import provenance
-from tte_tee.tasks.fidelity.features import feature_rows, features_of, label, plane_of
-from tte_tee.tasks.fidelity.frames import FrameSet, check_memory, draw_sets
-from tte_tee.tasks.fidelity.pairs import pair_rows
-from tte_tee.tasks.fidelity.textures import texture_rows
+from tte_tee.seen import seen_in
 
 _DIFFERENT = 0.1  # in the share of a view, from which on the reader is told
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from tte_tee.evaluation.fidelity.frames import ROLES, Draws, FrameSet
 from tte_tee.metrics.fidelity import NotEstimableError
-from tte_tee.tasks.fidelity.frames import ROLES, Draws, FrameSet
 
 Measure = Callable[[np.ndarray, np.ndarray, np.random.Generator], Sequence[float]]
 """Values of a sample, of the reference, and a generator that is the same for every role -> one number per name."""

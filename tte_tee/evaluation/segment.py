@@ -16,8 +16,8 @@ from tte_tee.data.sector import estimate_sector
 from tte_tee.data.store import EchoStore
 from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
+from tte_tee.evaluation.finding import check_labels, find_in_store, find_masks, write_found
 from tte_tee.models.segmenter import LoadedSegmenter
-from tte_tee.tasks.finding import check_labels, find_in_store, find_masks, write_found
 
 _SIDE, _FOUND = 384, "found.h5"
 _DICOM = b"DICM"  # bytes 128 to 131 of a DICOM file

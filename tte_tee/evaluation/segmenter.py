@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from tte_tee.data.alike import refuse_other_origin
-from tte_tee.data.leakage import refuse_seen, seen_in
+from tte_tee.data.leakage import refuse_seen
 from tte_tee.data.pictures import captioned, contact_sheet, legend, overlay, write_png
 from tte_tee.data.store import REAL_ORIGINS, EchoStore
 from tte_tee.errors import UserError
+from tte_tee.evaluation.finding import Found, check_labels
 from tte_tee.files import write_json
 from tte_tee.metrics.agreement import bland_altman
 from tte_tee.metrics.cases import BOTH_EMPTY, Pair
@@ -21,7 +22,7 @@ from tte_tee.metrics.clinical import ClinicalMeasures, measure
 from tte_tee.metrics.segmentation import SegmentationResult, evaluate
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.provenance import provenance
-from tte_tee.tasks.finding import Found, check_labels
+from tte_tee.seen import seen_in
 
 _TRUE = ("annotated", "phantom")  # sources of masks that may be scored against
 _SIDE, _SHOWN = 192, 3

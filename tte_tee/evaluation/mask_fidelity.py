@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 
 from tte_tee.data.alike import refuse_other_origin
-from tte_tee.data.leakage import learnt_beyond_base, patients_of_masks, refuse_seen, seen_in
+from tte_tee.data.leakage import patients_of_masks, refuse_seen
 from tte_tee.data.store import EchoStore
 from tte_tee.data.usable import usable_frames
+from tte_tee.evaluation.finding import Found, check_labels, find_in_store
+from tte_tee.evaluation.segmenter import frames_to_score, score, write_cases
 from tte_tee.files import write_json
 from tte_tee.metrics.segmentation import SegmentationResult
 from tte_tee.models.segmenter import LoadedSegmenter
 from tte_tee.provenance import provenance
-from tte_tee.tasks.evaluation import frames_to_score, score, write_cases
-from tte_tee.tasks.finding import Found, check_labels, find_in_store
+from tte_tee.seen import learnt_beyond_base, seen_in
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What frames and segmenters are worth: masks found, fidelity, copies, filters; stores in, JSON and pictures out."""
