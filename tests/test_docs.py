@@ -11,6 +11,7 @@ import pytest
 import yaml
 from shown import EXAMPLES, HELP, PAGES, ROOT, anchors, blocks, code, commands, links, targets
 
+import tte_tee
 from tte_tee import cli
 from tte_tee.cli.parser import Parser
 from tte_tee.data.recipe import load_recipe
@@ -122,6 +123,12 @@ def test_the_citation_names_the_authors_and_the_paper() -> None:
     cited, project = yaml.safe_load((ROOT / "CITATION.cff").read_text()), (ROOT / "pyproject.toml").read_text()
     assert cited["authors"] == tomllib.loads(project)["project"]["authors"]
     assert cited["references"][0]["url"] == "https://arxiv.org/abs/2508.13077"
+
+
+def test_release_changelog_and_citation_are_of_one_version() -> None:
+    cited, changelog = yaml.safe_load((ROOT / "CITATION.cff").read_text()), (ROOT / "CHANGELOG.md").read_text()
+    version, date = re.findall(r"^## \[(\d[^]]*)\] - (\S+)$", changelog, re.MULTILINE)[0]
+    assert version == tte_tee.__version__ == cited["version"] and date == str(cited["date-released"])
 
 
 def test_something_is_shown() -> None:
