@@ -14,9 +14,10 @@ from tte_tee.anatomy import CAMUS, TEE
 from tte_tee.cli import main
 from tte_tee.data.store import EchoStore, StoreWriter
 from tte_tee.errors import UserError
-from tte_tee.evaluation import evaluation, segmenter
+from tte_tee.evaluation import segmenter as evaluation
 from tte_tee.evaluation.segmenter import clinical_reading, score, write_cases
 from tte_tee.models.segmenter import Segmenter, SegmenterConfig, load_segmenter, save_segmenter, take_over
+from tte_tee.tasks import segmenter
 from tte_tee.tasks.segmenter import HeartSegmenter
 
 TINY = SegmenterConfig(channels=(4, 8, 8))
