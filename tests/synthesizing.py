@@ -53,7 +53,7 @@ def same(out: Path, whole: EchoStore) -> None:
 
 def parts_of(out: Path, count: int) -> None:
     """Waits until that many parts are there."""
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300  # a process imports torch first, on whatever machine
     while len(list(out.parent.glob(f"{PARTS}/*.npz"))) < count:
         assert time.monotonic() < until
         time.sleep(0.02)
