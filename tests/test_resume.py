@@ -87,6 +87,7 @@ def test_a_requeued_run_ends_where_an_undisturbed_one_ends(
     run = tmp_path / "run/version_0"
     (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("stopped by")]
     assert "after step 5" in line and str(run / "checkpoints/last.ckpt") in line
+    assert "with --trainer.logger.init_args.version 0 --resume auto" in line
     assert (run / "checkpoints/last.ckpt").readlink() == Path("step=5.ckpt")
     assert not list(run.rglob("*.safetensors"))
     spent = torch.load(run / "checkpoints/last.ckpt", weights_only=True)["callbacks"]["Export"]["seconds"]

@@ -238,8 +238,10 @@ class Preemption(Callback):
         checkpoint.give_name(trainer)
         if not trainer.is_global_zero:
             raise SystemExit(0)
+        version = checkpoint.folder.parent.name.removeprefix("version_")
         Console(stderr=True, soft_wrap=True).print(
-            f"stopped by {self._told or 'a signal to another rank'} after step {trainer.global_step}; "
-            f"the same command with --resume auto goes on, or any with --ckpt_path {checkpoint.folder / LAST}"
+            f"stopped by {self._told or 'a signal to another rank'} after step {trainer.global_step}; the same command "
+            f"with --trainer.logger.init_args.version {version} --resume auto goes on, or any with --ckpt_path "
+            f"{checkpoint.folder / LAST}"
         )
         raise SystemExit(INTERRUPTED if self._told == signal.SIGINT.name else os.EX_TEMPFAIL)
