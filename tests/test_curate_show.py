@@ -12,10 +12,10 @@ from curating import INFO, frames, many, refused, run, write
 from tte_tee.anatomy import STRUCTURES, TEE, VIEWS, LabelSpace
 from tte_tee.cli import curate as words
 from tte_tee.cli import main
-from tte_tee.data.curate import split
+from tte_tee.data.curate import inspect, split
 from tte_tee.data.curate.card import card
 from tte_tee.data.curate.numbers import count_store, structure_table
-from tte_tee.data.store import COHORTS, SPLITS, EchoStore
+from tte_tee.data.store import COHORTS, SPLITS, EchoStore, StoreWriter
 
 
 def odd(path: Path) -> Path:
@@ -45,6 +45,26 @@ def test_numbers_are_those_of_the_pixels(tmp_path: Path) -> None:
     assert (epi.name, epi.frames) == ("LV_epi", len(shares))
     assert epi.area == pytest.approx(np.mean(shares))
     assert epi.area_cm2 == (pytest.approx(np.mean(areas)) if areas else None)
+
+
+def test_masks_that_their_sector_cuts_are_counted_and_come_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, mask = tmp_path / "f.h5", np.zeros((16, 16), np.uint8)
+    mask[4:14, 4:14] = 1
+    with StoreWriter(path, TEE, licence="CC0-1.0", command="a test") as writer:
+        for name, rows in (("whole", 16), ("scratched", 13), ("half", 9), ("most", 6)):  # of the sector
+            sector = np.zeros((16, 16), np.uint8)
+            sector[:rows] = 1
+            writer.append(mask, mask, sector, replace(INFO, key=name, sector_confidence=0.9))
+    numbers = count_store(EchoStore(path))
+    assert numbers.cut == (3, 2)  # a tenth is no more than a tenth
+    shown: list[tuple[int, bool]] = []
+    cell = inspect._cell
+    monkeypatch.setattr(inspect, "_cell", lambda store, i, cut: (shown.append((i, bool(cut))), cell(store, i, cut))[1])
+    run("inspect", path, "--png", tmp_path / "f.png", "--frames", 3)
+    assert shown[0] == (3, True) and len(shown) == 3
+    assert "masks of which their sector cuts more than a tenth" in capsys.readouterr().out
 
 
 def test_a_large_store_is_sampled_and_says_so(tee_store: Path) -> None:

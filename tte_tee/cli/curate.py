@@ -157,10 +157,10 @@ def _inspect(options: argparse.Namespace, command: str) -> None:
 
     if options.png:
         check_suffix(options.png, ".png")
-    store = EchoStore(options.store)
-    show_store(count_store(store), Console(markup=False))
+    numbers = count_store(EchoStore(options.store))
+    show_store(numbers, Console(markup=False))
     if options.png:
-        write_sheet(store, options.png, options.frames or SHEET)
+        write_sheet(numbers, options.png, options.frames or SHEET)
         print(f"left in {options.png}")
 
 

@@ -53,14 +53,18 @@ def rich_table(table: Table) -> RichTable:
     return shown
 
 
-def write_sheet(store: EchoStore, path: Path, frames: int) -> None:
-    """Writes a PNG of ``frames`` frames, spread over patients and views: each as it is, and with its mask.
+def write_sheet(numbers: StoreNumbers, path: Path, frames: int) -> None:
+    """Writes a PNG of ``frames`` frames, each as it is, and with its mask.
+
+    First come those that their sector cuts, half of the sheet at most, then others, spread over patients and views.
 
     Raises:
         UserError: the file cannot be written.
     """
-    chosen = spread(store.table, frames, seed=0)
-    cells = [_cell(store, int(index)) for index in chosen]
+    store, cut = numbers.store, numbers.cut[: frames // 2]
+    others = [int(index) for index in spread(store.table, frames, seed=0) if index not in cut]
+    chosen = [*cut, *others[: frames - len(cut)]]
+    cells = [_cell(store, index, cut="cut by its sector" if index in numbers.cut else "") for index in chosen]
     columns = min(4, max(1, round(math.sqrt(0.75 * len(cells)))))
     blank = np.full_like(cells[0], 255)
     cells += [blank] * (-len(cells) % columns)
@@ -74,7 +78,7 @@ def write_sheet(store: EchoStore, path: Path, frames: int) -> None:
     write_png(path, np.vstack([legend(store.label_space, title, sheet.shape[1]), sheet]))
 
 
-def _cell(store: EchoStore, index: int) -> np.ndarray:
+def _cell(store: EchoStore, index: int, cut: str) -> np.ndarray:
     """A frame beside itself with its mask, over its key; a frame without picture is a mask in full colour."""
     image, mask, sector = store.frame(index)
     info = store.info(index)
@@ -84,6 +88,6 @@ def _cell(store: EchoStore, index: int) -> np.ndarray:
     else:
         right = overlay(image, mask, sector, store.label_space, _SIDE)
     gap = np.full((len(left), 2, 3), 255, np.uint8)
-    missing = ["no picture"] * (info.origin == "mask") + ["no mask"] * (info.mask_source == "none")
+    missing = ["no picture"] * (info.origin == "mask") + ["no mask"] * (info.mask_source == "none") + [cut] * bool(cut)
     said = [word for word in (info.view, info.phase, info.split, info.cohort) if word not in ("unknown", "none")]
     return captioned(np.hstack([left, gap, right]), [info.key, " ".join(said + missing)])

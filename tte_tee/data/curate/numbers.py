@@ -13,6 +13,8 @@ from tte_tee.tables import Table
 SAMPLE = 2000
 """Labelled frames whose pixels are read; more would not change a percentage that is shown."""
 
+CUT = 0.1  # share of a mask outside of its sector; hand-drawn masks run a little past it
+
 
 @dataclass(frozen=True)
 class StructureNumbers:
@@ -41,6 +43,8 @@ class StoreNumbers:
         labelled: frames with a mask, by their ``mask_source``.
         sampled: how many of those were read for ``structures``.
         structures: in the order of the label space.
+        cut: those read of whose mask more than :data:`CUT` lies outside of the sector, the worst first; as a rule the
+            sector was estimated wrong, and what is outside of it is never drawn.
     """
 
     store: EchoStore
@@ -48,6 +52,7 @@ class StoreNumbers:
     labelled: int
     sampled: int
     structures: tuple[StructureNumbers, ...]
+    cut: tuple[int, ...]
 
     @property
     def frames(self) -> int:
@@ -86,18 +91,23 @@ def count_store(store: EchoStore, *, sample: int = SAMPLE) -> StoreNumbers:
     if len(labelled) > sample:
         # Drawn, not every n-th: views and phases alternate in the order of the file.
         read = np.sort(np.random.default_rng(0).choice(labelled, sample, replace=False))
-    return StoreNumbers(store, store.path.stat().st_size, len(labelled), len(read), _structures(store, read))
+    structures, cut = _read(store, read)
+    return StoreNumbers(store, store.path.stat().st_size, len(labelled), len(read), structures, cut)
 
 
-def _structures(store: EchoStore, read: np.ndarray) -> tuple[StructureNumbers, ...]:
+def _read(store: EchoStore, read: np.ndarray) -> tuple[tuple[StructureNumbers, ...], tuple[int, ...]]:
+    """What the masks of some frames show, and those that their sector cuts."""
     names = store.label_space.structures
-    pixels, sectors = np.zeros((len(read), len(names))), np.zeros(len(read))
+    pixels, sectors, outside = np.zeros((len(read), len(names))), np.zeros(len(read)), np.zeros(len(read))
     for row, index in enumerate(read):
         _, mask, sector = store.frame(int(index))
         pixels[row] = np.bincount(mask.ravel(), minlength=len(names) + 1)[1:]
         sectors[row] = sector.sum()
+        outside[row] = (mask[sector == 0] > 0).sum() / max(1, (mask > 0).sum())
     spacing = store.table[["spacing_y", "spacing_x"]].to_numpy()[read].prod(axis=1)  # mm^2, NaN where unknown
-    return tuple(_structure(name, pixels[:, i], sectors, spacing) for i, name in enumerate(names))
+    structures = tuple(_structure(name, pixels[:, i], sectors, spacing) for i, name in enumerate(names))
+    worst = np.argsort(-outside, kind="stable")
+    return structures, tuple(int(read[row]) for row in worst if outside[row] > CUT)
 
 
 def _structure(name: str, pixels: np.ndarray, sectors: np.ndarray, spacing: np.ndarray) -> StructureNumbers:
@@ -186,6 +196,8 @@ def geometry_table(numbers: StoreNumbers) -> Table:
         (f"sector confidence below {DOUBTFUL:g}", _of(numbers.doubtful, numbers.frames)),
         ("sector confidence, lowest and median", f"{confidence.min():.2f} and {confidence.median():.2f}"),
     ]
+    if numbers.sampled:
+        rows.append(("masks of which their sector cuts more than a tenth", _of(len(numbers.cut), numbers.sampled)))
     return Table("Spacing and sector", ("what", "frames"), rows)
 
 
