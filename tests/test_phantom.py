@@ -45,10 +45,11 @@ def test_same_arguments_same_content(domain: str, tmp_path: Path) -> None:
     assert other.content_hash != first.content_hash
 
 
-def test_any_number_of_processes_writes_the_same_store(tmp_path: Path) -> None:
+def test_any_number_of_processes_writes_the_same_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["data", "phantom", "--domain=tee", "--patients=5", "--size=32"]
     for workers in (0, 2):
         main([*words, f"--workers={workers}", f"--out={tmp_path / f'{workers}.h5'}"])
+        assert f"frames of 5 hearts left in {tmp_path / f'{workers}.h5'}" in capsys.readouterr().out
     alone, two = (EchoStore(tmp_path / f"{workers}.h5") for workers in (0, 2))
     assert alone.content_hash == two.content_hash
     assert alone.table.equals(two.table)

@@ -63,6 +63,7 @@ def _phantom(args: argparse.Namespace, command: str) -> None:
             raise UserError(f"give --{' and --'.join(sorted(missing))}, or a --cohort of the study")
         spec = PhantomSpec(**given)
     write_phantom(spec, args.out, workers=args.workers, progress=True)
+    print(f"frames of {spec.patients:,} hearts left in {args.out}")
 
 
 def _pack(args: argparse.Namespace, command: str) -> None:
