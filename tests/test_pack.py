@@ -9,6 +9,7 @@ from folders import CINE, RECIPE, carve, pack, refused, splits, write_frame, wri
 
 from tte_tee.cli import main
 from tte_tee.data.geometry import resize_image, resize_labels
+from tte_tee.data.pack import pack_folder
 from tte_tee.data.recipe import load_recipe
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
@@ -102,6 +103,23 @@ def test_sector_from_a_file(cine: Path) -> None:
     write_image(cine / "cone.png", cone)
     sector = pack(cine, CINE, sector={"file": "cone.png"}).frame(0)[2]
     assert np.array_equal(sector, np.tile([0] * 8 + [1] * 8, (16, 1)))
+
+
+def test_a_sector_for_each_file(root: Path) -> None:
+    marked = {"file": "sectors/{patient}_{view}_{phase}.png"}
+    for number, name in enumerate(("p1_2CH_ED", "p1_2CH_ES", "p2_4CH_ED", "p3_4CH_ES")):
+        cone = np.zeros((32, 32), np.uint8)
+        cone[2 * number :] = 255
+        write_image(root / f"sectors/{name}.png", cone)
+    store = pack(root, sector=marked)
+    assert [int(store.frame(index)[2][:, 0].argmax()) for index in range(4)] == [0, 1, 2, 3]
+    assert set(store.table["sector_confidence"]) == {1.0}
+    (root / "sectors/p1_2CH_ES.png").unlink()
+    recipe = root.parent / "recipe.yaml"
+    summary = pack_folder(recipe, root, root.parent / "out/f.h5", workers=0, skip_bad=True)
+    assert summary.frames == 3 and len(summary.problems) == 1 and "p1_2CH_ES.png: has no sector" in summary.problems[0]
+    with pytest.raises(UserError, match=r"p1_2CH_ES\.png: has no sector"):
+        pack_folder(recipe, root, root.parent / "out/f.h5", workers=0, dry_run=True)
 
 
 def test_colour_images_become_grey(cine: Path) -> None:

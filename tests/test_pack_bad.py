@@ -59,6 +59,7 @@ BAD_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"labels": {1: ["LV"]}}, "key 'labels'"),
     ({"sector": "guess"}, "key 'sector'"),
     ({"sector": {"file": "a.png", "x": 1}}, "key 'sector.x': unknown"),
+    ({"sector": {"file": "{number}.png"}}, "key 'sector.file': '{number}' is no group"),
     ({"spacing": "none"}, "key 'spacing'"),
     ({"spacing": [0.3]}, "key 'spacing'"),
     ({"spacing": [0.3, -1]}, "key 'spacing'"),

@@ -17,7 +17,7 @@ from tte_tee.errors import UserError
 @dataclass(frozen=True)
 class NpzImporter:
     view: str
-    groups, labelled, private = ("patient",), True, False
+    groups, pattern, labelled, private = ("patient",), None, True, False
 
     def clips(self, root: Path, assign: Assign, problems: Problems) -> Listing:
         names = {file: Path(file).stem for file in list_files(root) if file.endswith(".npz")}

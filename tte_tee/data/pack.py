@@ -16,18 +16,16 @@ import numpy as np
 import pandas as pd
 
 from tte_tee import __version__
-from tte_tee.data.geometry import resize_image, resize_labels, resized_spacing
-from tte_tee.data.importers.contract import Clip, Listing, Place, Problems, RawFrame
-from tte_tee.data.importers.files import check_declared, read_gray, within
+from tte_tee.data.clips import check_sector, read_clip, sector_files
+from tte_tee.data.importers.contract import Clip, Listing, Problems
 from tte_tee.data.parts import FINGERPRINT_LENGTH, Part, Parts, read_part, write_part
-from tte_tee.data.recipe import FROM_FILES, Recipe, is_spacing, load_recipe
-from tte_tee.data.sector import DOUBTFUL, SectorEstimate, SectorShape, estimate_sector
-from tte_tee.data.store import SPLITS, FrameInfo, StoreWriter, check_target
+from tte_tee.data.recipe import Recipe, load_recipe
+from tte_tee.data.sector import DOUBTFUL
+from tte_tee.data.store import SPLITS, StoreWriter, check_target
 from tte_tee.data.workers import in_order
 from tte_tee.errors import UserError
 from tte_tee.provenance import git_commit, made_with
 
-PRIVATE = 0.8  # confidence of a sector to trust private pixels to it: text that touches a sector widens it
 _FRAMES_PER_PART = 64
 
 
@@ -99,9 +97,9 @@ def pack_folder(
     if dry_run:
         return _expected(plan, listing, problems)
     asked = (plan.path.read_text(encoding="utf-8"), __version__, git_commit(), f"skip_bad={skip_bad}")
-    beside = [plan.sector] if isinstance(plan.sector, str) else []
+    made_from = fingerprint(asked, root, listing.clips, sorted(sector_files(plan, listing.clips)))
     with (
-        Parts(out, fingerprint(asked, root, listing.clips, beside), dropped_by=(UserError,)) as parts,
+        Parts(out, made_from, dropped_by=(UserError,)) as parts,
         _writer(plan, out) as store,
     ):
         written = _write(store, _read_all(plan, root, listing.clips, parts, skip_bad, workers, progress), problems)
@@ -205,7 +203,11 @@ def _list(plan: Recipe, root: Path, problems: Problems) -> Listing:
         raise UserError(
             f"{root}: patient {', '.join(leaking[:3])} stands in more than one split; split by patient, not by frame"
         )
-    return Listing(listing.clips, listing.ignored - isinstance(plan.sector, str))
+    sectors = sector_files(plan, listing.clips)
+    for sector, image in sectors.items():
+        with problems.noted():
+            check_sector(root, sector, image)
+    return Listing(listing.clips, listing.ignored - sum((root / sector).exists() for sector in sectors))
 
 
 def _read_all(
@@ -238,104 +240,7 @@ def _runs(clips: list[Clip]) -> list[list[Clip]]:
 def _make_part(plan: Recipe, root: Path, clips: list[Clip], skip_bad: bool, path: Path) -> None:
     cv2.setNumThreads(1)
     problems = Problems(skip=skip_bad)
-    rows = [row for clip in clips for row in _read_clip(plan, root, clip, problems)]
+    rows = [row for clip in clips for row in read_clip(plan, root, clip, problems)]
     arrays = np.array([row.arrays for row in rows], np.uint8).reshape(len(rows), 3, plan.size, plan.size)
     images, masks, sectors = (np.ascontiguousarray(arrays[:, i]) for i in range(3))
     write_part(path, Part(images, masks, sectors, [row.info for row in rows], problems.found))
-
-
-@dataclass(frozen=True)
-class _Row:
-    """Image, mask and sector at the store's size, ``[3, size, size]``, and what the store says of them."""
-
-    arrays: np.ndarray
-    info: FrameInfo
-
-
-def _read_clip(plan: Recipe, root: Path, clip: Clip, problems: Problems) -> Iterator[_Row]:
-    """The frames of a clip, as the store wants them."""
-    frames = list(plan.importer.read(root, clip, problems))
-    peaks: dict[tuple[int, ...], np.ndarray] = {}
-    for frame in frames:
-        peaks[frame.image.shape] = np.maximum(frame.image, peaks.get(frame.image.shape, frame.image))
-    places = {frame.image.shape: frame.place for frame in frames}
-    sectors = {shape: _sector(plan, root, peak, places[shape]) for shape, peak in peaks.items()}
-    for frame in frames:
-        with problems.noted():
-            yield _store_row(plan, root, clip, frame, sectors[frame.image.shape])
-
-
-def _sector(plan: Recipe, root: Path, peak: np.ndarray, place: Place | None) -> SectorEstimate:
-    """The recipe's sector, or an estimate from the brightest value of a clip's frames.
-
-    The recipe speaks of pixels of the files, of which the frames may be a part. The probe's settings
-    seldom change within a clip: what one frame leaves dark another shows.
-    """
-    if isinstance(plan.sector, SectorShape):
-        mask = plan.sector.draw(place.shape if place else peak.shape)
-    elif plan.sector is not None:
-        mask = (read_gray(within(root, plan.sector)) > 0).astype(np.uint8)
-    else:
-        return estimate_sector(peak)
-    return SectorEstimate(place.cut(mask) if place else mask, 1.0)
-
-
-def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: SectorEstimate) -> _Row:
-    shape = frame.image.shape
-    check_declared(root / frame.file, (max(shape),) * 2, 1)  # of the square that it is padded to
-    if not sector.mask.any():
-        given = f"the sector of {plan.path} is not in it" if plan.sector else "is black, so no sector is found"
-        raise UserError(f"{root / frame.file}: {given}; move it away, or set 'sector'")
-    _same_size(root / str(plan.sector), sector.mask, root / frame.file, shape)
-    if plan.importer.private and sector.confidence < PRIVATE:
-        raise UserError(
-            f"{root / frame.file}: its sector is too uncertain to blank what lies outside, where names may stand; "
-            f"give 'sector' or a closer 'region' in {plan.path}"
-        )
-    values = np.zeros(shape, np.uint8) if frame.values is None else _to_ids(plan, root, frame)
-    _same_size(root / frame.mask_file, values, root / frame.file, shape)
-    spacing = frame.spacing if plan.spacing == FROM_FILES else plan.spacing
-    if spacing is not None and not all(map(is_spacing, _pair(spacing))):
-        raise UserError(f"{root / frame.file}: gives {spacing} mm per pixel; correct it, or set 'spacing' otherwise")
-    image = frame.image * sector.mask if plan.importer.private else frame.image
-    info = FrameInfo(
-        key=frame.key,
-        patient=clip.patient,
-        view=frame.view,
-        split=clip.split,
-        origin="acquired",
-        study=frame.study,
-        phase=frame.phase,
-        spacing=None if spacing is None else resized_spacing(_pair(spacing), shape, plan.size),
-        cohort=clip.cohort,
-        mask_source="none" if frame.values is None else "annotated",
-        sector_confidence=sector.confidence,
-    )
-    small = (resize_labels(array, plan.size) for array in (values, sector.mask))
-    return _Row(np.stack([resize_image(image, plan.size), *small]), info)
-
-
-def _pair(spacing: tuple[float, float] | str) -> tuple[float, float]:
-    assert not isinstance(spacing, str)
-    return spacing
-
-
-def _to_ids(plan: Recipe, root: Path, frame: RawFrame) -> np.ndarray:
-    """Label values of the file as ids of the label space, uint8 ``[H, W]``."""
-    assert frame.values is not None
-    present = np.unique(frame.values)
-    if foreign := [value for value in present.tolist() if value not in plan.labels]:
-        raise UserError(
-            f"{root / frame.mask_file}: holds label value {', '.join(map(str, foreign[:5]))}, "
-            "which 'labels' of the recipe does not name"
-        )
-    ids = np.array([plan.labels[value] for value in present.tolist()], np.uint8)
-    return ids[np.searchsorted(present, frame.values)]
-
-
-def _same_size(path: Path, array: np.ndarray, image_path: Path, shape: tuple[int, ...]) -> None:
-    if array.shape != shape:
-        raise UserError(
-            f"{path}: is {array.shape[1]}x{array.shape[0]}, its image {image_path} is "
-            f"{shape[1]}x{shape[0]} (width x height); they must be of one size"
-        )

@@ -6,6 +6,7 @@ type or a name that means nothing is a :class:`UserError` that names the recipe 
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from tte_tee.anatomy import LABEL_SPACES, LabelSpace
 from tte_tee.data.importers import parse_importer
 from tte_tee.data.importers.contract import Assign, Importer
+from tte_tee.data.importers.fields import parse_template
 from tte_tee.data.section import Section, load_section
 from tte_tee.data.sector import SectorShape
 from tte_tee.data.splits import Carve, CsvSplit, FixedSplit, GroupSplit, HashSplit, SplitRule
@@ -28,6 +30,26 @@ FINEST, COARSEST = 1e-4, 1e3  # mm per pixel; what lies beyond is a slip, or ano
 
 
 @dataclass(frozen=True)
+class SectorFile:
+    """Pictures that mark the sector, one for all frames or one for each.
+
+    Attributes:
+        template: relative path of a picture, over the groups of ``images``.
+        images: matches the relative path of a frame's file in full; None where the layout is fixed.
+    """
+
+    template: str
+    images: re.Pattern[str] | None
+
+    def of(self, file: str) -> str | None:
+        """The picture that marks the sector of a frame's file; None if ``file`` is no frame's."""
+        if self.images is None:
+            return self.template.format()
+        match = self.images.fullmatch(file)
+        return self.template.format_map(match.groupdict("")) if match else None
+
+
+@dataclass(frozen=True)
 class Recipe:
     """How the files of a folder become a store.
 
@@ -36,8 +58,7 @@ class Recipe:
         importer: reads the native layout.
         labels: value in the mask file -> id in ``label_space``; empty where there are no masks.
         size: height and width of the stored frames, pixels.
-        sector: relative path of the picture that marks the sector; its shape in pixels of the
-            files; or None to estimate it.
+        sector: the pictures that mark it; its shape in pixels of the files; or None to estimate it.
         cohorts: split -> cohort; a split that is not named has cohort ``none``.
         spacing: (rows, columns) in mm per pixel of the files, None where unknown, or
             :data:`FROM_FILES`.
@@ -50,7 +71,7 @@ class Recipe:
     label_space: LabelSpace
     labels: Mapping[int, int]
     size: int
-    sector: str | SectorShape | None
+    sector: SectorFile | SectorShape | None
     split: SplitRule
     cohorts: Mapping[str, str]
     spacing: tuple[float, float] | str | None
@@ -90,7 +111,7 @@ def load_recipe(path: str | Path) -> Recipe:
         label_space=space,
         labels=_labels(top, space) if importer.labelled else {},
         size=_size(top),
-        sector=_sector(top),
+        sector=_sector(top, importer.pattern),
         split=_split(top, importer.groups),
         cohorts=_cohorts(top),
         spacing=_spacing(top),
@@ -138,15 +159,16 @@ def _size(top: Section) -> int:
     return size
 
 
-def _sector(top: Section) -> str | SectorShape | None:
+def _sector(top: Section, images: re.Pattern[str] | None) -> SectorFile | SectorShape | None:
     if not top.has("sector") or top.is_text("sector"):
         top.choice("sector", (ESTIMATE,))
         return None
     section = top.section("sector")
     if section.has("file"):
-        file = section.take("file", str)
+        groups = tuple(images.groupindex) if images else ()
+        file = parse_template(section, "file", section.take("file", str), groups)
         section.done()
-        return file
+        return SectorFile(file, images)
     (row, column), edges, radii = (section.numbers(key, 2) for key in ("apex", "edges", "radii"))
     section.done()
     if not (-90 < edges[0] < edges[1] < 90 and 0 <= radii[0] < radii[1] < math.inf):

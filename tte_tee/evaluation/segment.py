@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tte_tee.data.clips import PRIVATE
 from tte_tee.data.curate.copying import check_out
 from tte_tee.data.importers.dicom_file import read_frames, read_header, to_grey
 from tte_tee.data.importers.files import list_files, read_gray, within
-from tte_tee.data.pack import PRIVATE
 from tte_tee.data.pictures import legend, overlay, write_png, write_values
 from tte_tee.data.sector import estimate_sector
 from tte_tee.data.store import EchoStore

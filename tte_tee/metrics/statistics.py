@@ -25,7 +25,7 @@ import numpy as np
 from scipy import stats
 
 from tte_tee.errors import UserError
-from tte_tee.metrics.crossed import Crossed, checked, mean_of, shifts_of, stretch
+from tte_tee.metrics.crossed import MINIMUM_PATIENTS, Crossed, checked, mean_of, shifts_of, stretch
 
 RESAMPLES = 10_000
 
@@ -87,6 +87,47 @@ def paired_interval(
     shifts = shifts_of([cells], resamples, seed)[0]
     low, high = mean_of(cells) + stretch(cells, shifts, level) * np.quantile(shifts, [(1 - level) / 2, (1 + level) / 2])
     return _interval(cells, (float(low), float(high)), level, "percentile", resamples)
+
+
+def patient_intervals(
+    differences: Mapping[str, np.ndarray | Sequence[Sequence[float]]], *, level: float = 0.95
+) -> dict[str, Interval]:
+    """What other patients would give with these very trainings: for too few seeds to say more.
+
+    Student's t of each patient's mean over seeds, all at once with probability ``level`` by Bonferroni.
+
+    Args:
+        differences: by name ``[seeds, patients]``, NaN where there is no value.
+        level: of the family.
+
+    Returns:
+        by name; a comparison with fewer than 8 patients is absent.
+    """
+    wholes = {name: np.asarray(values, float) for name, values in differences.items()}
+    kept = {
+        name: values for name, values in wholes.items() if np.isfinite(values).any(axis=0).sum() >= MINIMUM_PATIENTS
+    }
+    return {name: _patient_interval(values, level, len(kept)) for name, values in kept.items()}
+
+
+def _patient_interval(values: np.ndarray, level: float, n_comparisons: int) -> Interval:
+    present = np.isfinite(values).any(axis=0)
+    means = np.nanmean(values[:, present], axis=0)
+    error, freedom = float(stats.sem(means)), len(means) - 1
+    half = error * float(stats.t.ppf(1 - (1 - level) / n_comparisons / 2, freedom))
+    return Interval(
+        estimate=float(means.mean()),
+        low=float(means.mean()) - half,
+        high=float(means.mean()) + half,
+        level=level,
+        method=f"t over patients, seeds as they are; Bonferroni over {n_comparisons} comparisons",
+        n_patients=len(means),
+        n_seeds=len(values),
+        n_missing=int((~np.isfinite(values[:, present])).sum()),
+        n_without=int((~present).sum()),
+        standard_error=error,
+        freedom=float(freedom),
+    )
 
 
 def simultaneous_intervals(

@@ -112,11 +112,16 @@ def patient_dice(patients: Json, structures: Sequence[str]) -> Values:
     return values
 
 
-def scores_of(cell: Cell, structures: Sequence[str]) -> dict[str, Values]:
-    """Measure -> percent by patient: structures, the right heart, and Dice over structures."""
-    found = {name: patient_dice(cell.scored, group) for name, group in measures_of(structures).items()}
+def scores_of(patients: Json, structures: Sequence[str]) -> dict[str, Values]:
+    """Measure -> percent by patient: structures, the right heart, and Dice over structures.
+
+    Args:
+        patients: ``patients`` of ``metrics.json``.
+        structures: that were scored.
+    """
+    found = {name: patient_dice(patients, group) for name, group in measures_of(structures).items()}
     for name, key in OVERALL.items():
-        found[name] = {p: 100 * s[key] for p, s in cell.scored.items() if s.get(key) is not None}
+        found[name] = {p: 100 * s[key] for p, s in patients.items() if s.get(key) is not None}
     return found
 
 
@@ -124,7 +129,7 @@ def runs_of(test_set: TestSet) -> Runs:
     """All scores of a cohort; seeds that have no value of a measure are absent."""
     measures = (*measures_of(test_set.structures), *OVERALL)
     scores = {
-        arm: {seed: scores_of(cell, test_set.structures) for seed, cell in seeds.items()}
+        arm: {seed: scores_of(cell.scored, test_set.structures) for seed, cell in seeds.items()}
         for arm, seeds in test_set.arms.items()
     }
     return {

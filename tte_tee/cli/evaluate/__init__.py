@@ -8,13 +8,14 @@ HELP = """\
 usage: python -m tte_tee evaluate WHAT ...
 
   evaluate segmenter   score a segmenter on frames with true masks: Dice, distances, agreement
+  evaluate compare     the difference between two segmenters on the same frames, with an interval
   evaluate masks       mask fidelity: does a segmenter of other patients find the masks that frames were drawn for?
   evaluate fidelity    how near a set of synthetic frames is to real ones: KID, Frechet distance, speckle, ...
   evaluate copies      how near each synthetic frame is to those the adapter learnt from
 
 python -m tte_tee evaluate WHAT --help says more of each.
 """
-COMMANDS = ("segmenter", "masks", "fidelity", "copies")
+COMMANDS = ("segmenter", "compare", "masks", "fidelity", "copies")
 
 
 def main(words: list[str]) -> None:

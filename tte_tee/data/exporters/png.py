@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import yaml
 
@@ -20,7 +19,7 @@ from tte_tee.errors import UserError
 from tte_tee.files import check_new, new_folder, write_whole
 from tte_tee.seen import seen_in
 
-RECIPE, SECTOR = "recipe.yaml", "sector.png"
+RECIPE = "recipe.yaml"
 _LONGEST = 200  # bytes of a folder's name; file systems take 255
 
 
@@ -28,8 +27,8 @@ def export_png(path: Path, out: Path, *, progress: bool = False) -> str:
     """Writes the frames of a store as ``images/PATIENT/VIEW_PHASE_NUMBER.png``, and ``masks`` and ``sectors`` alike.
 
     Pixels are those of the store: grey levels, label ids, and 255 within the sector. ``frames.csv`` has a row per
-    frame; ``recipe.yaml`` packs them again: pixels, labels, patients, views, phases, splits, and cohort and
-    spacing where they are the same throughout.
+    frame; ``recipe.yaml`` packs them again: pixels, labels, sectors, patients, views, phases, splits, and cohort
+    and spacing where they are the same throughout.
 
     Args:
         path: of the store.
@@ -47,23 +46,18 @@ def export_png(path: Path, out: Path, *, progress: bool = False) -> str:
     files = _files(store)
     masked = (store.table["mask_source"] != "none").to_numpy()
     reason = next(_obstacles(store), "")
-    sector: np.ndarray | None = store.frame(0)[2]
     with new_folder(out) as temporary:
         for index, file in enumerate(with_bar(files, f"writing {out.name}", progress)):
-            image, mask, seen = store.frame(index)
-            if sector is not None and (seen != sector).any():
-                sector = None
+            image, mask, sector = store.frame(index)
             write_values(temporary / "images" / file, image)
             if masked[index]:
                 write_values(temporary / "masks" / file, mask)
-            write_values(temporary / "sectors" / file, 255 * seen)
+            write_values(temporary / "sectors" / file, 255 * sector)
         if not reason:
-            if sector is not None:
-                write_values(temporary / SECTOR, 255 * sector)
-            recipe = _recipe(store, out.name, one_sector=sector is not None)
+            recipe = _recipe(store, out.name)
             write_whole(temporary / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).encode())
         table = pd.concat([pd.Series(files, name="file"), store.table], axis=1)
-        write_record(temporary, [store], table, _words(store, out.name, reason, one_sector=sector is not None))
+        write_record(temporary, [store], table, _words(store, out.name, reason))
     return reason
 
 
@@ -105,16 +99,17 @@ def _obstacles(store: EchoStore) -> Iterator[str]:
         yield f"frames are {height}x{width}, and packing makes squares"
 
 
-def _recipe(store: EchoStore, name: str, *, one_sector: bool) -> dict[str, Any]:
+def _recipe(store: EchoStore, name: str) -> dict[str, Any]:
     """The recipe; see ``data/README.md`` for its keys."""
     table, space = store.table, store.label_space
     labelled = bool((table["mask_source"] != "none").any())
+    file = "{patient}/{view}_{phase}_{number}.png"
     views, phases = ("|".join(map(re.escape, names)) for names in (VIEWS, PHASES))
     recipe: dict[str, Any] = {
         "name": name,
         "licence": store.licence.strip() or "unknown",
         "images": rf"images/(?P<patient>.+)/(?P<view>{views})_(?P<phase>{phases})_(?P<number>\d+)\.png",
-        "masks": "masks/{patient}/{view}_{phase}_{number}.png" if labelled else "none",
+        "masks": f"masks/{file}" if labelled else "none",
         "views": {view: view for view in sorted(table["view"].unique())},
         "phases": {phase: phase for phase in sorted(table["phase"].unique())},
         "label_space": {"name": space.name, "structures": list(space.structures)},
@@ -124,7 +119,7 @@ def _recipe(store: EchoStore, name: str, *, one_sector: bool) -> dict[str, Any]:
     return {
         **recipe,
         "size": store.image_size[0],
-        "sector": {"file": SECTOR} if one_sector else "estimate",
+        "sector": {"file": f"sectors/{file}"},
         "split": {"csv": TABLE},
         "cohorts": dict(table.groupby("split")["cohort"].first()),
         "spacing": _spacing(table),
@@ -138,20 +133,18 @@ def _spacing(table: pd.DataFrame) -> list[float] | str:
     return spacing if len(pairs) == 1 and all(map(is_spacing, spacing)) else "unknown"
 
 
-def _words(store: EchoStore, name: str, reason: str, *, one_sector: bool) -> list[str]:
+def _words(store: EchoStore, name: str, reason: str) -> list[str]:
     """The card."""
     labels: Mapping[str, int] = {"background": 0, **store.label_space.ids}
     ids = ", ".join(f"{label} {structure}" for structure, label in labels.items())
     lost = ["keys, studies, parents, seeds and provenance", "that frames or masks are a phantom's"]
-    if not one_sector:
-        lost.append("sectors, which differ and are estimated anew")
     if _spacing(store.table) == "unknown" and store.table["spacing_y"].notna().any():
         lost.append("spacing, which differs")
     again = (
         f"There is no recipe for `tte_tee data pack`: {reason}."
         if reason
         else f"`python -m tte_tee data pack {RECIPE} --root . --out STORE.h5` makes a store of it again. Pixels, "
-        "labels, patients, views, phases, splits and cohorts come back; what does not, is in "
+        "labels, sectors, patients, views, phases, splits and cohorts come back; what does not, is in "
         f"`{TABLE}` and `{RECORD}` alone: {'; '.join(lost)}."
     )
     return [

@@ -56,6 +56,7 @@ class CamusImporter:
     parts: tuple[str, ...]
     window: tuple[float, float] | None
     groups = ("subgroup",)
+    pattern = None
     labelled = True
     private = False
 

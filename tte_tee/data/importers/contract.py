@@ -1,9 +1,11 @@
 """What an importer is: it lists the clips of a folder, and reads one clip at a time.
 
 An importer knows one native layout. It gives frames as the files hold them; the packer
-(:mod:`tte_tee.data.pack`) maps labels, finds sectors, resizes and writes, the same for all.
+(:mod:`tte_tee.data.pack`, :mod:`tte_tee.data.clips`) maps labels, finds sectors, resizes and writes, the
+same for all.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,12 +127,15 @@ class Importer(Protocol):
 
     Attributes:
         groups: names of what it can tell of a frame's file, for the recipe's ``split``.
+        pattern: matches the path of a frame's file in full, for templates over its groups; None where
+            the layout is fixed.
         labelled: whether its frames can have masks, so that the recipe needs ``labels``.
         private: whether its files may hold a patient's identity. Then pixels outside of the sector are
             blanked, and patients and keys are already hashes.
     """
 
     groups: tuple[str, ...]
+    pattern: re.Pattern[str] | None
     labelled: bool
     private: bool
 

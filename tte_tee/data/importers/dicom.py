@@ -76,6 +76,11 @@ class DicomImporter:
         return tuple(self.images.groupindex)
 
     @property
+    def pattern(self) -> re.Pattern[str]:
+        """What matches the path of a file."""
+        return self.images
+
+    @property
     def labelled(self) -> bool:
         """Whether there are masks."""
         return self.masks is not None

@@ -64,6 +64,7 @@ class EchonetDynamicImporter:
     """The traced frames of all videos; a video without a trace is left aside."""
 
     groups = ("split",)
+    pattern = None
     labelled = True
     private = False
 

@@ -204,6 +204,11 @@ class PairImporter:
         return self.finder.groups
 
     @property
+    def pattern(self) -> re.Pattern[str]:
+        """What matches the path of an image."""
+        return self.finder.images
+
+    @property
     def labelled(self) -> bool:
         """Whether there are masks."""
         return self.finder.masks is not None

@@ -1,0 +1,189 @@
+"""What ``evaluate segmenter`` left of two segmenters, or of two arms of several seeds each, side by side."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from tte_tee.errors import UserError
+from tte_tee.files import read_json
+from tte_tee.metrics.crossed import MINIMUM_PATIENTS, MINIMUM_SEEDS
+from tte_tee.metrics.statistics import paired_differences, patient_intervals
+from tte_tee.report.compare import Comparison, Values, compare, scores_of
+
+FILE = "metrics.json"
+_ARM, _BASELINE = "arm", "baseline"
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One segmenter's scores.
+
+    Attributes:
+        folder: that ``evaluate segmenter`` wrote.
+        record: its ``metrics.json``.
+    """
+
+    folder: Path
+    record: Json
+
+    @property
+    def frames(self) -> tuple[str, frozenset[str]]:
+        """What it was scored on: hash of the store, and keys."""
+        return self.record["store"]["hash"], frozenset(case["key"] for case in self.record["cases"])
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Arm and baseline by one measure.
+
+    Attributes:
+        baseline, arm: mean percent over seeds and patients that both have; NaN where there is none.
+        comparison: of the two.
+    """
+
+    baseline: float
+    arm: float
+    comparison: Comparison
+
+    def to_json(self) -> Json:
+        """Plain data."""
+        means = {"baseline": self.baseline, "arm": self.arm}
+        return {k: None if np.isnan(v) else v for k, v in means.items()} | self.comparison.to_json()
+
+
+def read_judged(folder: Path) -> Judged:
+    """Reads what ``evaluate segmenter`` left.
+
+    Raises:
+        UserError: there is nothing, or it is no record of scores.
+    """
+    record = read_json(folder / FILE, "evaluation")
+    wanted = {"store": dict, "patients": dict, "cases": list, "summary": dict, "segmenter": dict, "rules": dict}
+    if missing := [name for name, kind in wanted.items() if not isinstance(record.get(name), kind)]:
+        raise UserError(
+            f"{folder / FILE}: has no {', '.join(missing)}; give folders that 'evaluate segmenter' wrote (--out)"
+        )
+    return Judged(folder, record)
+
+
+def contrast(baseline: Sequence[Judged], arm: Sequence[Judged], *, level: float = 0.95) -> dict[str, Contrast]:
+    """The arm against the baseline, patient by patient, for every measure of the report.
+
+    From 3 seeds on the intervals are those of the report, over seeds and patients; below, they are over patients
+    alone and say nothing of another training.
+
+    Args:
+        baseline: a segmenter per seed.
+        arm: likewise, of the same seeds in the same order.
+        level: of all intervals together.
+
+    Raises:
+        UserError: they were not scored on the same frames by the same rules, one is given twice, or one side has
+            more of them.
+    """
+    _check(baseline, arm)
+    structures = tuple(baseline[0].record["summary"]["structures"])
+    by_side = {
+        side: [scores_of(judged.record["patients"], structures) for judged in of_side]
+        for side, of_side in ((_BASELINE, baseline), (_ARM, arm))
+    }
+    measures = tuple(by_side[_ARM][0])
+    runs = {
+        side: {name: {seed: scores[name] for seed, scores in enumerate(of_side)} for name in measures}
+        for side, of_side in by_side.items()
+    }
+    found = (
+        {name: compare(runs, _BASELINE, level=level)[_ARM, name] for name in measures}
+        if len(arm) >= MINIMUM_SEEDS
+        else _over_patients(runs, level)
+    )
+    means = {name: _means(list(runs[_ARM][name].values()), list(runs[_BASELINE][name].values())) for name in measures}
+    return {name: Contrast(means[name][1], means[name][0], found[name]) for name in measures}
+
+
+def _check(baseline: Sequence[Judged], arm: Sequence[Judged]) -> None:
+    first = baseline[0]
+    hashes: dict[str, Path] = {}
+    for judged in (*baseline, *arm):
+        if judged.record["rules"] != first.record["rules"]:
+            raise UserError(f"{judged.folder}: was scored by other rules than {first.folder}; evaluate both anew")
+        if judged.frames != first.frames:
+            raise UserError(
+                f"{judged.folder}: was scored on other frames than {first.folder}; "
+                "evaluate both on the same store, split and cohort"
+            )
+        segmenter = str(judged.record["segmenter"].get("hash"))
+        if segmenter in hashes:
+            raise UserError(f"{judged.folder}: is of the same segmenter as {hashes[segmenter]}; give each once")
+        hashes[segmenter] = judged.folder
+    if len(arm) != len(baseline):
+        raise UserError(
+            f"--baseline has {len(baseline)} and --arm {len(arm)}; give as many of each, seeds in the same order"
+        )
+
+
+def _over_patients(runs: Mapping[str, Mapping[str, Mapping[int, Values]]], level: float) -> dict[str, Comparison]:
+    differences = {
+        name: paired_differences(list(runs[_ARM][name].values()), list(runs[_BASELINE][name].values()))[0]
+        for name in runs[_ARM]
+    }
+    intervals = patient_intervals(differences, level=level)
+    found = {}
+    for name, values in differences.items():
+        few = f"{int(np.isfinite(values).any(axis=0).sum())} patients have values, {MINIMUM_PATIENTS} are needed"
+        interval = intervals.get(name)
+        found[name] = Comparison(tuple(range(len(values))), interval, None if interval else few)
+    return found
+
+
+def _means(arm: Sequence[Values], baseline: Sequence[Values]) -> tuple[float, float]:
+    """Of arm and baseline, over the seeds and patients that both have."""
+    both = [
+        (ours[patient], theirs[patient])
+        for ours, theirs in zip(arm, baseline, strict=True)
+        for patient in sorted(ours.keys() & theirs.keys())
+    ]
+    ours, theirs = np.mean(both, axis=0) if both else (np.nan, np.nan)
+    return float(ours), float(theirs)
+
+
+def contrast_table(found: Mapping[str, Contrast], *, seeds: int, level: float) -> Table:
+    """Dice of both sides by measure, with the difference and what may be said of it."""
+    what = (
+        f"over {seeds} seeds and the patients"
+        if seeds >= MINIMUM_SEEDS
+        else "over the patients alone: another training may well give another sign; "
+        f"{MINIMUM_SEEDS} seeds of both say more"
+    )
+    table = Table(
+        title="Dice, in percent",
+        caption=f"n patients; intervals of {100 * level:g} % that hold all at once, {what}; a gain or loss only where "
+        "one excludes zero; global and class-weighted Dice within each patient",
+        box=SIMPLE_HEAD,
+    )
+    table.add_column("", no_wrap=True)
+    for heading in ("baseline", "arm", "difference", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for name, row in found.items():
+        interval = row.comparison.interval
+        table.add_row(
+            name,
+            *("-" if np.isnan(value) else f"{value:.1f}" for value in (row.baseline, row.arm)),
+            f"{row.arm - row.baseline:+.1f}" + (f" [{interval.low:+.1f}, {interval.high:+.1f}]" if interval else ""),
+            str(interval.n_patients) if interval else "",
+            _verdict(row.comparison),
+        )
+    return table
+
+
+def _verdict(comparison: Comparison) -> str:
+    if comparison.interval is None:
+        return f"not estimable: {comparison.reason}"
+    return comparison.verdict if comparison.verdict in ("gain", "loss") else ""
