@@ -15,7 +15,6 @@ HELP = sorted((ROOT / "tte_tee/cli").rglob("*.py"))
 """Modules whose help shows commands."""
 
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<kind>\w*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL)
-_SNIPPET = re.compile(r'^ *--8<-- "(?P<path>[^"]+)"\n', re.MULTILINE)
 _INLINE = re.compile(r"`([^`\n]+)`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
@@ -34,14 +33,9 @@ class Block:
     heading: str
 
 
-def read(page: Path) -> str:
-    """A page with the files that it includes."""
-    return _SNIPPET.sub(lambda found: (ROOT / found["path"]).read_text(), page.read_text())
-
-
 def blocks(page: Path) -> list[Block]:
     """Fenced blocks in their order."""
-    text = read(page)
+    text = page.read_text()
     prose = _FENCE.sub(lambda found: " " * len(found[0]), text)  # a comment in a block is no heading
 
     def above(place: int) -> str:
@@ -52,13 +46,13 @@ def blocks(page: Path) -> list[Block]:
 
 def anchors(page: Path) -> set[str]:
     """What the headings of a page are called in links."""
-    headings = _HEADING.findall(_FENCE.sub("", read(page)))
+    headings = _HEADING.findall(_FENCE.sub("", page.read_text()))
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def links(page: Path) -> list[tuple[Path, str]]:
     """File and anchor of every relative link."""
-    text = _INLINE.sub("", _FENCE.sub("", read(page)))
+    text = _INLINE.sub("", _FENCE.sub("", page.read_text()))
     found = [link.partition("#") for link in _LINK.findall(text) if "://" not in link]
     return [((page.parent / path).resolve() if path else page, anchor) for path, _, anchor in found]
 
@@ -67,7 +61,7 @@ def code(page: Path) -> list[str]:
     """Everything shown as code: blocks, and what stands in backticks; of a module, the commands in its help."""
     if page.suffix == ".py":
         return [text for text in _HELP.findall(page.read_text()) if "{" not in text]
-    rest = _FENCE.sub("", read(page))
+    rest = _FENCE.sub("", page.read_text())
     return [*(block.text for block in blocks(page)), *_INLINE.findall(rest)]
 
 

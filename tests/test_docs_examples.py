@@ -12,7 +12,7 @@ import pytest
 import yaml
 from conftest import Train, generated, write_store
 from folders import RECIPE, pack, refused
-from shown import EXAMPLES, PAGES, ROOT, commands
+from shown import EXAMPLES, PAGES, ROOT, blocks, commands
 from test_docs import parses_only, with_grid, wrong  # noqa: F401
 
 from tte_tee.anatomy import TEE
@@ -47,8 +47,10 @@ def example(name: str) -> ModuleType:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_an_example_is_short_and_shown(path: Path) -> None:
-    assert len(path.read_text().splitlines()) < 40
-    assert any(f'--8<-- "docs/examples/{path.name}"' in page.read_text() for page in PAGES)
+    text = path.read_text()
+    assert len(text.splitlines()) < 40
+    shown = [block.text for page in PAGES for block in blocks(page)]
+    assert text in shown, f"no page shows {path.name} as it stands: copy the file into the page's block"
 
 
 def test_the_scope_trains_what_it_names(adapt: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

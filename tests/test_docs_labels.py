@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 from conftest import Train, write_store
-from shown import ROOT, blocks, read
+from shown import ROOT, blocks
 
 from tte_tee.anatomy import CAMUS, LabelSpace, solve
 from tte_tee.data.recipe import load_recipe
@@ -20,7 +20,7 @@ SOLVED = "MaskR²: "
 
 def worked() -> Iterator[tuple[str, LabelSpace, str, str]]:
     """Heading, label space of its recipe, the YAML shown and the line that stands below it."""
-    parts = {part.partition("\n")[0]: part for part in read(PAGE).split("\n## ")}
+    parts = {part.partition("\n")[0]: part for part in PAGE.read_text().split("\n## ")}
     spaces = {
         heading: load_recipe(ROOT / "data" / found[1]).label_space
         for heading, part in parts.items()
