@@ -105,6 +105,12 @@ def test_sector_from_a_file(cine: Path) -> None:
     assert np.array_equal(sector, np.tile([0] * 8 + [1] * 8, (16, 1)))
 
 
+def test_a_split_that_a_hash_leaves_empty_is_named(root: Path) -> None:
+    pack(root, split={"hash": {"train": 0.98, "test": 0.02}, "seed": 0})
+    summary = pack_folder(root.parent / "recipe.yaml", root, root.parent / "out/f.h5", workers=0)
+    assert "patients: train 3, test 0;" in str(summary)
+
+
 def test_a_sector_for_each_file(root: Path) -> None:
     marked = {"file": "sectors/{patient}_{view}_{phase}.png"}
     for number, name in enumerate(("p1_2CH_ED", "p1_2CH_ES", "p2_4CH_ED", "p3_4CH_ES")):

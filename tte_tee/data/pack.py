@@ -35,7 +35,7 @@ class PackSummary:
 
     Attributes:
         frames: how many; None where that is not known before reading (``dry_run``).
-        patients: split -> how many.
+        patients: split -> how many; 0 in a split that the recipe means to fill.
         ignored: files that belong to no clip.
         unsure: frames whose sector was estimated with a confidence below :data:`DOUBTFUL`.
         problems: one line per bad file that was left out.
@@ -106,7 +106,7 @@ def pack_folder(
         if not written.frames:
             raise UserError(f"{root}: no frame is left; {problems.summary or 'widen the recipe'}")
     packed = {clip.patient: clip.split for clip in listing.clips if clip.patient in written.patients}
-    patients = Counter(packed.values())
+    patients = _by_split(plan, packed)
     return PackSummary(
         plan.name,
         len(listing.clips),
@@ -149,10 +149,15 @@ def _state(path: Path) -> str:
 
 def _expected(plan: Recipe, listing: Listing, problems: Problems) -> PackSummary:
     """What a pack would leave, as far as the files' names and headers tell."""
-    patients = Counter(dict(sorted((clip.patient, clip.split) for clip in listing.clips)).values())
+    patients = _by_split(plan, {clip.patient: clip.split for clip in listing.clips})
     counts = [clip.frames for clip in listing.clips]
     frames = None if None in counts else sum(count or 0 for count in counts)
     return PackSummary(plan.name, len(listing.clips), frames, patients, listing.ignored, 0, problems.found)
+
+
+def _by_split(plan: Recipe, patients: Mapping[str, str]) -> Counter[str]:
+    """How many patients are in each split; few of them may leave one empty that a hash was to fill."""
+    return Counter(dict.fromkeys(plan.split.meant, 0) | Counter(patients.values()))
 
 
 def _writer(plan: Recipe, out: Path) -> StoreWriter:

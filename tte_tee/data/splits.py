@@ -2,7 +2,7 @@
 
 import csv
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,6 +19,10 @@ SplitOf = Callable[[str, Mapping[str, str]], str]
 class SplitRule(Protocol):
     """How a frame gets its split."""
 
+    @property
+    def meant(self) -> Collection[str]:
+        """Splits that patients are meant to go to, as far as the recipe says."""
+
     def bind(self, root: Path) -> SplitOf:
         """Reads what the rule needs from the folder ``root``, and gives the function that decides."""
 
@@ -28,6 +32,11 @@ class FixedSplit:
     """Every frame goes to one split."""
 
     split: str
+
+    @property
+    def meant(self) -> Collection[str]:
+        """The one."""
+        return (self.split,)
 
     def bind(self, root: Path) -> SplitOf:
         """A constant."""
@@ -60,6 +69,11 @@ class GroupSplit:
     splits: Mapping[str, str]
     carve: Carve | None
 
+    @property
+    def meant(self) -> Collection[str]:
+        """Those of the groups, and what is carved off."""
+        return {*self.splits.values(), *([self.carve.target] if self.carve else [])}
+
     def bind(self, root: Path) -> SplitOf:
         """Looks the group up, then carves."""
 
@@ -80,6 +94,11 @@ class CsvSplit:
     """
 
     path: str
+
+    @property
+    def meant(self) -> Collection[str]:
+        """The file says it, not the recipe."""
+        return ()
 
     def bind(self, root: Path) -> SplitOf:
         """Reads the file."""
@@ -122,9 +141,14 @@ class HashSplit:
     shares: Mapping[str, float]
     seed: int
 
+    @property
+    def meant(self) -> list[str]:
+        """Those with a share, in the order train, val, test."""
+        return [split for split in SPLITS if self.shares.get(split, 0) > 0]
+
     def bind(self, root: Path) -> SplitOf:
-        """Walks the shares in the order train, val, test."""
-        names = [split for split in SPLITS if self.shares.get(split, 0) > 0]
+        """Walks the shares."""
+        names = self.meant
 
         def assign(patient: str, groups: Mapping[str, str]) -> str:
             place = unit_hash(patient, self.seed)
