@@ -75,6 +75,20 @@ def test_sectors_that_differ_come_back_too(tee_store: Path, tmp_path: Path) -> N
         assert (seen == 255 * store.frame(place)[2]).all()
 
 
+def test_a_frame_without_sector_leaves_no_recipe_and_lost_confidence_is_said(tee_store: Path, tmp_path: Path) -> None:
+    read = EchoStore(tee_store)
+    for name, kept in (("none.h5", 0), ("unsure.h5", 1)):
+        with StoreWriter(tmp_path / name, read.label_space, licence="none", command="c", provenance="{}") as writer:
+            for index in range(len(read)):
+                image, mask, sector = read.frame(index)
+                info = replace(read.info(index), sector_confidence=0.5)
+                writer.append(image, mask, sector * (kept or index > 0), info)
+    assert "is empty, which cannot be packed" in export_png(tmp_path / "none.h5", tmp_path / "none")
+    assert not (tmp_path / "none/recipe.yaml").exists()
+    assert not export_png(tmp_path / "unsure.h5", tmp_path / "unsure")
+    assert "how sure estimated sectors were" in (tmp_path / "unsure/README.md").read_text()
+
+
 def test_the_table_says_all_that_the_store_does(tee_store: Path, tmp_path: Path) -> None:
     export_png(tee_store, tmp_path / "p")
     table = pd.read_csv(tmp_path / "p/frames.csv", keep_default_na=False, dtype={"study": str})

@@ -120,6 +120,8 @@ def test_a_sector_for_each_file(root: Path) -> None:
     store = pack(root, sector=marked)
     assert [int(store.frame(index)[2][:, 0].argmax()) for index in range(4)] == [0, 1, 2, 3]
     assert set(store.table["sector_confidence"]) == {1.0}
+    again = pack_folder(root.parent / "recipe.yaml", root, root.parent / "out/f.h5", workers=0)
+    assert again.ignored == 0
     (root / "sectors/p1_2CH_ES.png").unlink()
     recipe = root.parent / "recipe.yaml"
     summary = pack_folder(recipe, root, root.parent / "out/f.h5", workers=0, skip_bad=True)

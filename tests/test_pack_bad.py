@@ -59,6 +59,7 @@ BAD_KEYS: list[tuple[dict[str, Any], str]] = [
     ({"labels": {1: ["LV"]}}, "key 'labels'"),
     ({"sector": "guess"}, "key 'sector'"),
     ({"sector": {"file": "a.png", "x": 1}}, "key 'sector.x': unknown"),
+    ({"sector": {"file": "."}}, "key 'sector.file': '.' names no file"),
     ({"sector": {"file": "{number}.png"}}, "key 'sector.file': '{number}' is no group"),
     ({"spacing": "none"}, "key 'spacing'"),
     ({"spacing": [0.3]}, "key 'spacing'"),
@@ -164,6 +165,16 @@ def test_sizes_differ(root: Path) -> None:
     write_image(root / "train/p2_4CH_ED_gt.png", np.zeros((32, 31), np.uint8))
     said = refused(root)
     assert "train/p2_4CH_ED_gt.png: is 31x32" in said and "32x32" in said
+
+
+def test_a_black_sector_is_named_and_one_that_is_an_image_too_is_refused(cine: Path) -> None:
+    write_image(cine / "cone.png", np.zeros((32, 32), np.uint8))
+    assert "cone.png: marks no sector where the picture of" in refused(cine, CINE, sector={"file": "cone.png"})
+    assert "is read as an image or a mask" in refused(cine, CINE, sector={"file": "labels/f_{frame}.png"})
+    dot = np.zeros((32, 32), np.uint8)
+    dot[1, 1] = 255
+    write_image(cine / "cone.png", dot)
+    assert "nothing of the sector" in refused(cine, CINE, sector={"file": "cone.png"}, size=8)
 
 
 def test_sector_file_of_another_size_or_missing(cine: Path) -> None:

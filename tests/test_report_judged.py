@@ -25,7 +25,7 @@ def judged(folder: Path, arm: str, seed: int, **changes: Any) -> Path:
         **scored,
         "store": cell["store"],
         "rules": {"id": "empty-1"},
-        "cases": [{"key": f"{patient}/ED"} for patient in scored["patients"]],
+        "cases": [{"key": f"{patient}/ED", "patient": patient} for patient in scored["patients"]],
         "segmenter": {"hash": f"{arm}{seed}"},
         **changes,
     }
@@ -122,10 +122,14 @@ def test_the_command_shows_and_writes_the_same_numbers(tmp_path, capsys):
     ("changes", "says"),
     [
         ({"store": {"name": "x.h5", "hash": "b" * 64}}, "was scored on other frames than"),
-        ({"cases": [{"key": "p00/ED"}]}, "was scored on other frames than"),
+        ({"patients": 9}, "was scored on other frames than"),
+        ({"cases": [{"key": "p00/ED", "patient": "p00"}]}, "is not in both of 'patients' and 'cases'"),
+        ({"cases": [{}]}, "cases[0].key is missing"),
+        ({"summary": {"structures": ["LV"]}}, "summary.structures is"),
+        ({"summary": {"structures": {"LV": {}}}}, "was scored on other frames than"),
         ({"rules": {"id": "empty-0"}}, "was scored by other rules than"),
         ({"segmenter": {"hash": "seg_real0"}}, "is of the same segmenter as"),
-        ({"rules": None}, "metrics.json: has no rules; give folders that 'evaluate segmenter' wrote"),
+        ({"rules": None}, "metrics.json: rules is missing; give a folder that 'evaluate segmenter' wrote"),
     ],
 )
 def test_what_was_not_scored_alike_is_refused(changes, says, tmp_path, capsys):
@@ -137,3 +141,58 @@ def test_sides_of_unequal_number_and_folders_of_something_else_are_refused(tmp_p
     baseline, arm = sides(tmp_path, 2)
     assert "--baseline has 1 and --arm 2" in said(capsys, "--baseline", baseline[0], "--arm", *arm)
     assert "holds no metrics.json" in said(capsys, "--baseline", tmp_path, "--arm", *arm)
+
+
+def test_a_structure_that_one_side_invents_gives_no_gain(tmp_path):
+    for seeds in (1, 3):
+        (folder := tmp_path / str(seeds)).mkdir()
+        baseline, arm = sides(folder, seeds)
+        path = baseline[0] / "metrics.json"
+        record = json.loads(path.read_text())
+        del record["patients"]["p03"]["structures"]["RA"]  # found, rightly, nothing
+        path.write_text(json.dumps(record))
+        found = found_in(baseline, arm)
+        assert found["RA"].comparison.verdict == found["RV and RA"].comparison.verdict == "not estimable"
+        assert (
+            found["RA"].comparison.reason == "1 scores are of one side alone, which found a structure that is not there"
+        )
+        assert found["RV"].comparison.verdict == "gain"
+
+
+def test_seeds_that_are_recorded_are_paired_and_others_refused(tmp_path, capsys):
+    def of_seed(arm: str, seed: int, recorded: int) -> Path:
+        return judged(tmp_path, arm, seed, segmenter={"hash": f"{arm}{seed}", "config": {"seed_everything": recorded}})
+
+    baseline = [of_seed("seg_real", seed, seed) for seed in range(3)]
+    arm = [of_seed(ARM, seed, seed) for seed in range(3)]
+    assert found_in(baseline, arm) == found_in(baseline, arm[::-1])
+    arm[2] = of_seed(ARM, 3, 7)
+    line = said(capsys, "--baseline", *baseline, "--arm", *arm)
+    assert "--baseline has seeds 0, 1, 2 and --arm 0, 1, 7" in line
+
+
+@pytest.mark.parametrize("dice", [float("nan"), float("inf"), 7, -1, "0.5", None, True])
+def test_what_is_no_dice_is_refused(dice, tmp_path, capsys):
+    baseline, arm = judged(tmp_path, "seg_real", 0), judged(tmp_path, ARM, 0)
+    record = json.loads((arm / "metrics.json").read_text())
+    record["patients"]["p00"]["structures"]["RV"]["dice"] = dice
+    (arm / "metrics.json").write_text(json.dumps(record))
+    assert "patients.p00.structures.RV.dice is" in said(capsys, "--baseline", baseline, "--arm", arm)
+
+
+def test_nothing_but_a_json_of_another_name_is_written(tmp_path, capsys):
+    baseline, arm = judged(tmp_path, "seg_real", 0), judged(tmp_path, ARM, 0)
+    for out, says in ((tmp_path / "s.h5", "is a .json file"), (arm / "metrics.json", "give another name")):
+        assert says in said(capsys, "--baseline", baseline, "--arm", arm, "--out", out)
+
+
+def test_a_structure_that_nobody_has_has_no_difference(tmp_path, capsys):
+    folders = judged(tmp_path, "seg_real", 0), judged(tmp_path, ARM, 0)
+    for folder in folders:
+        record = json.loads((folder / "metrics.json").read_text())
+        for scores in record["patients"].values():
+            del scores["structures"]["RA"]
+        (folder / "metrics.json").write_text(json.dumps(record))
+    main(["evaluate", "compare", "--baseline", str(folders[0]), "--arm", str(folders[1])])
+    shown = capsys.readouterr().out
+    assert "nan" not in shown and "0 patients" in " ".join(shown.split())

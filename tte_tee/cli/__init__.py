@@ -51,6 +51,7 @@ generation
 evidence
   segment             find structures in pictures, DICOM files or stores
   evaluate segmenter  score a segmenter on frames with true masks: metrics.json, cases, agreement
+  evaluate compare    the difference between two segmenters on the same frames, with intervals
   evaluate masks      does a segmenter of other patients find the masks that frames were drawn for?
   evaluate fidelity   how near synthetic frames are to real ones, between floor and ceiling
   evaluate copies     how near each synthetic frame is to those the adapter learnt from

@@ -1,5 +1,6 @@
 """The frames of a clip as the store wants them: labels mapped, sector found, resized, bad ones refused."""
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +19,23 @@ PRIVATE = 0.8  # confidence of a sector to trust private pixels to it: text that
 
 
 def sector_files(plan: Recipe, clips: Iterable[Clip]) -> dict[str, str]:
-    """Relative path of every picture of a sector -> the first file that it is for."""
-    files = dict[str, str]()
+    """Relative path of every picture of a sector -> the first file that it is for.
+
+    Raises:
+        UserError: it is also read as an image or a mask.
+    """
+    files, sectors = {file for clip in clips for file in clip.files}, dict[str, str]()
     if isinstance(plan.sector, SectorFile):
-        for file in (file for clip in clips for file in clip.files):
+        for file in sorted(files):
             if sector := plan.sector.of(file):
-                files.setdefault(sector, file)
-    return files
+                sectors.setdefault(sector, file)
+    for sector, file in sectors.items():
+        if os.path.normpath(sector) in files:
+            raise UserError(
+                f"{plan.path}: {sector} is the sector of {file}, yet is read as an image or a mask; narrow 'images', "
+                "or give 'sector' another file"
+            )
+    return sectors
 
 
 def check_sector(root: Path, sector: str, image: str) -> Path:
@@ -76,6 +87,10 @@ def _sector(plan: Recipe, root: Path, peak: np.ndarray, frame: RawFrame, file: s
     else:
         return estimate_sector(peak)
     mask = frame.place.cut(mask) if frame.place else mask
+    if file is not None and not mask.any():
+        raise UserError(
+            f"{root / file}: marks no sector where the picture of {root / frame.file} is; give one that is not black"
+        )
     _same_size(root / (file or ""), mask, root / frame.file, peak.shape)
     return SectorEstimate(mask, 1.0)
 
@@ -83,9 +98,10 @@ def _sector(plan: Recipe, root: Path, peak: np.ndarray, frame: RawFrame, file: s
 def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: SectorEstimate) -> Row:
     shape = frame.image.shape
     check_declared(root / frame.file, (max(shape),) * 2, 1)  # of the square that it is padded to
-    if not sector.mask.any():
-        given = f"the sector of {plan.path} is not in it" if plan.sector else "is black, so no sector is found"
-        raise UserError(f"{root / frame.file}: {given}; move it away, or set 'sector'")
+    small_sector = resize_labels(sector.mask, plan.size)
+    if not small_sector.any():
+        given = f"nothing of the sector of {plan.path} is in it" if plan.sector else "is black, so no sector is found"
+        raise UserError(f"{root / frame.file}: {given} at {plan.size} pixels; move it away, or set 'sector'")
     if plan.importer.private and sector.confidence < PRIVATE:
         raise UserError(
             f"{root / frame.file}: its sector is too uncertain to blank what lies outside, where names may stand; "
@@ -110,8 +126,7 @@ def _store_row(plan: Recipe, root: Path, clip: Clip, frame: RawFrame, sector: Se
         mask_source="none" if frame.values is None else "annotated",
         sector_confidence=sector.confidence,
     )
-    small = (resize_labels(array, plan.size) for array in (values, sector.mask))
-    return Row(np.stack([resize_image(image, plan.size), *small]), info)
+    return Row(np.stack([resize_image(image, plan.size), resize_labels(values, plan.size), small_sector]), info)
 
 
 def _pair(spacing: tuple[float, float] | str) -> tuple[float, float]:

@@ -6,6 +6,7 @@ not grow with their number.
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -212,7 +213,8 @@ def _list(plan: Recipe, root: Path, problems: Problems) -> Listing:
     for sector, image in sectors.items():
         with problems.noted():
             check_sector(root, sector, image)
-    return Listing(listing.clips, listing.ignored - sum((root / sector).exists() for sector in sectors))
+    pictures = {os.path.normpath(sector) for sector in sectors if (root / sector).is_file()}
+    return Listing(listing.clips, listing.ignored - len(pictures))
 
 
 def _read_all(

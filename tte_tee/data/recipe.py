@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from tte_tee.anatomy import LABEL_SPACES, LabelSpace
 from tte_tee.data.importers import parse_importer
@@ -167,6 +167,8 @@ def _sector(top: Section, images: re.Pattern[str] | None) -> SectorFile | Sector
     if section.has("file"):
         groups = tuple(images.groupindex) if images else ()
         file = parse_template(section, "file", section.take("file", str), groups)
+        if not PurePosixPath(file).name:
+            raise section.error("file", f"'{file}' names no file; give the path of a picture, relative to --root")
         section.done()
         return SectorFile(file, images)
     (row, column), edges, radii = (section.numbers(key, 2) for key in ("apex", "edges", "radii"))

@@ -113,6 +113,7 @@ def patient_intervals(
 def _patient_interval(values: np.ndarray, level: float, n_comparisons: int) -> Interval:
     present = np.isfinite(values).any(axis=0)
     means = np.nanmean(values[:, present], axis=0)
+    means = np.where(np.abs(means) > 1e-12 * np.nanmax(np.abs(values), initial=1.0), means, 0.0)  # rounding
     error, freedom = float(stats.sem(means)), len(means) - 1
     half = error * float(stats.t.ppf(1 - (1 - level) / n_comparisons / 2, freedom))
     return Interval(
@@ -122,7 +123,7 @@ def _patient_interval(values: np.ndarray, level: float, n_comparisons: int) -> I
         level=level,
         method=f"t over patients, seeds as they are; Bonferroni over {n_comparisons} comparisons",
         n_patients=len(means),
-        n_seeds=len(values),
+        n_seeds=int(np.isfinite(values).any(axis=1).sum()),
         n_missing=int((~np.isfinite(values[:, present])).sum()),
         n_without=int((~present).sum()),
         standard_error=error,

@@ -163,7 +163,7 @@ def compare(
             theirs = runs[baseline].get(measure, {})
             common = tuple(seed for seed in seeds if seed in by_seed and seed in theirs)
             differences = _placed(by_seed, theirs, common, seeds, patients)
-            reason = refusal(differences)
+            reason = one_sided([by_seed[s] for s in common], [theirs[s] for s in common]) or refusal(differences)
             found[arm, measure] = Comparison(common, reason=reason)
             if reason is None:
                 family[f"{arm}: {measure}"] = (arm, measure), differences
@@ -173,6 +173,20 @@ def compare(
         for name, (key, _) in family.items():
             found[key] = Comparison(found[key].seeds, intervals[name])
     return found
+
+
+def one_sided(arm: Sequence[Values], baseline: Sequence[Values]) -> str | None:
+    """Why a difference would mislead, or None: values that one side alone has.
+
+    A structure that a patient does not have gives no value to who finds nothing, and Dice 0 to who invents it
+    (:data:`tte_tee.metrics.cases.RULES`): leaving such pairs out would reward the inventor.
+
+    Args:
+        arm: one mapping per seed.
+        baseline: likewise, of the same seeds in the same order.
+    """
+    cells = sum(len(ours.keys() ^ theirs.keys()) for ours, theirs in zip(arm, baseline, strict=True))
+    return f"{cells} scores are of one side alone, which found a structure that is not there" if cells else None
 
 
 def _placed(
@@ -274,8 +288,11 @@ def headline(test_set: TestSet, choice: Choice, runs: Runs, *, resamples: int = 
     common = tuple(sorted(set(ours) & set(theirs)))
     if uncommon := sorted(set(ours) ^ set(theirs)):
         caveats.append(f"seeds {', '.join(map(str, uncommon))} are of one side alone and left out")
+    pairs = [ours[s] for s in common], [theirs[s] for s in common]
+    if lopsided := one_sided(*pairs):
+        return Headline(arm, choice.arm, Comparison(common, reason=lopsided), tuple(caveats))
     try:
-        differences, _ = paired_differences([ours[s] for s in common], [theirs[s] for s in common])
+        differences, _ = paired_differences(*pairs)
         comparison = Comparison(common, paired_interval(differences, resamples=resamples))
     except UserError as error:
         comparison = Comparison(common, reason=str(error))

@@ -13,7 +13,8 @@ from tte_tee.errors import UserError
 from tte_tee.files import read_json
 from tte_tee.metrics.crossed import MINIMUM_PATIENTS, MINIMUM_SEEDS
 from tte_tee.metrics.statistics import paired_differences, patient_intervals
-from tte_tee.report.compare import Comparison, Values, compare, scores_of
+from tte_tee.report.compare import Comparison, Values, compare, one_sided, scores_of
+from tte_tee.report.shape import misfit_of_scores
 
 FILE = "metrics.json"
 _ARM, _BASELINE = "arm", "baseline"
@@ -33,6 +34,17 @@ class Judged:
     record: Json
 
     @property
+    def structures(self) -> tuple[str, ...]:
+        """Those scored, in order."""
+        return tuple(self.record["summary"]["structures"])
+
+    @property
+    def seed(self) -> int | None:
+        """Of its training, as far as that is recorded."""
+        seed = (self.record["segmenter"].get("config") or {}).get("seed_everything")
+        return seed if isinstance(seed, int) and not isinstance(seed, bool) else None
+
+    @property
     def frames(self) -> tuple[str, frozenset[str]]:
         """What it was scored on: hash of the store, and keys."""
         return self.record["store"]["hash"], frozenset(case["key"] for case in self.record["cases"])
@@ -43,7 +55,7 @@ class Contrast:
     """Arm and baseline by one measure.
 
     Attributes:
-        baseline, arm: mean percent over seeds and patients that both have; NaN where there is none.
+        baseline, arm: mean percent over seeds and patients that have a value; NaN where none has.
         comparison: of the two.
     """
 
@@ -64,11 +76,8 @@ def read_judged(folder: Path) -> Judged:
         UserError: there is nothing, or it is no record of scores.
     """
     record = read_json(folder / FILE, "evaluation")
-    wanted = {"store": dict, "patients": dict, "cases": list, "summary": dict, "segmenter": dict, "rules": dict}
-    if missing := [name for name, kind in wanted.items() if not isinstance(record.get(name), kind)]:
-        raise UserError(
-            f"{folder / FILE}: has no {', '.join(missing)}; give folders that 'evaluate segmenter' wrote (--out)"
-        )
+    if trouble := misfit_of_scores(record):
+        raise UserError(f"{folder / FILE}: {trouble}; give a folder that 'evaluate segmenter' wrote (--out)")
     return Judged(folder, record)
 
 
@@ -80,15 +89,16 @@ def contrast(baseline: Sequence[Judged], arm: Sequence[Judged], *, level: float 
 
     Args:
         baseline: a segmenter per seed.
-        arm: likewise, of the same seeds in the same order.
+        arm: likewise, of the same seeds; where the records do not say of which, in the same order.
         level: of all intervals together.
 
     Raises:
-        UserError: they were not scored on the same frames by the same rules, one is given twice, or one side has
-            more of them.
+        UserError: they were not scored on the same frames by the same rules, one is given twice, or the seeds of
+            the sides differ.
     """
     _check(baseline, arm)
-    structures = tuple(baseline[0].record["summary"]["structures"])
+    baseline, arm = _by_seed(baseline, arm)
+    structures = baseline[0].structures
     by_side = {
         side: [scores_of(judged.record["patients"], structures) for judged in of_side]
         for side, of_side in ((_BASELINE, baseline), (_ARM, arm))
@@ -113,12 +123,12 @@ def _check(baseline: Sequence[Judged], arm: Sequence[Judged]) -> None:
     for judged in (*baseline, *arm):
         if judged.record["rules"] != first.record["rules"]:
             raise UserError(f"{judged.folder}: was scored by other rules than {first.folder}; evaluate both anew")
-        if judged.frames != first.frames:
+        if judged.frames != first.frames or judged.structures != first.structures:
             raise UserError(
                 f"{judged.folder}: was scored on other frames than {first.folder}; "
                 "evaluate both on the same store, split and cohort"
             )
-        segmenter = str(judged.record["segmenter"].get("hash"))
+        segmenter = judged.record["segmenter"]["hash"]
         if segmenter in hashes:
             raise UserError(f"{judged.folder}: is of the same segmenter as {hashes[segmenter]}; give each once")
         hashes[segmenter] = judged.folder
@@ -128,35 +138,52 @@ def _check(baseline: Sequence[Judged], arm: Sequence[Judged]) -> None:
         )
 
 
+def _by_seed(baseline: Sequence[Judged], arm: Sequence[Judged]) -> tuple[Sequence[Judged], Sequence[Judged]]:
+    """Both sides in the order of their seeds, if all of them are recorded."""
+    seeds = [[judged.seed for judged in side] for side in (baseline, arm)]
+    if len(arm) < MINIMUM_SEEDS or None in (*seeds[0], *seeds[1]):
+        return baseline, arm
+    if sorted(map(str, seeds[0])) != sorted(map(str, seeds[1])):
+        raise UserError(
+            f"--baseline has seeds {', '.join(map(str, seeds[0]))} and --arm {', '.join(map(str, seeds[1]))}; a "
+            "difference is of two trainings with the same seed"
+        )
+    return sorted(baseline, key=lambda judged: judged.seed or 0), sorted(arm, key=lambda judged: judged.seed or 0)
+
+
 def _over_patients(runs: Mapping[str, Mapping[str, Mapping[int, Values]]], level: float) -> dict[str, Comparison]:
-    differences = {
-        name: paired_differences(list(runs[_ARM][name].values()), list(runs[_BASELINE][name].values()))[0]
-        for name in runs[_ARM]
-    }
+    sides = {name: [list(runs[side][name].values()) for side in (_ARM, _BASELINE)] for name in runs[_ARM]}
+    differences = {name: paired_differences(*pair)[0] for name, pair in sides.items() if not one_sided(*pair)}
     intervals = patient_intervals(differences, level=level)
     found = {}
-    for name, values in differences.items():
-        few = f"{int(np.isfinite(values).any(axis=0).sum())} patients have values, {MINIMUM_PATIENTS} are needed"
-        interval = intervals.get(name)
-        found[name] = Comparison(tuple(range(len(values))), interval, None if interval else few)
+    for name, (ours, theirs) in sides.items():
+        both = {patient for of_seed in zip(ours, theirs, strict=True) for patient in of_seed[0].keys() & of_seed[1]}
+        few = f"{len(both)} patients have values, {MINIMUM_PATIENTS} are needed"
+        reason = None if name in intervals else one_sided(ours, theirs) or few
+        found[name] = Comparison(tuple(range(len(ours))), intervals.get(name), reason)
     return found
 
 
 def _means(arm: Sequence[Values], baseline: Sequence[Values]) -> tuple[float, float]:
-    """Of arm and baseline, over the seeds and patients that both have."""
-    both = [
-        (ours[patient], theirs[patient])
-        for ours, theirs in zip(arm, baseline, strict=True)
-        for patient in sorted(ours.keys() & theirs.keys())
-    ]
-    ours, theirs = np.mean(both, axis=0) if both else (np.nan, np.nan)
-    return float(ours), float(theirs)
+    """Of arm and baseline, each over all that it has."""
+    if len(arm) >= MINIMUM_SEEDS:
+        sides = [[value for of_seed in side for value in of_seed.values()] for side in (arm, baseline)]
+    else:  # as the interval does
+        sides = [
+            [
+                float(np.mean([of_seed[patient] for of_seed in side if patient in of_seed]))
+                for patient in sorted(set[str]().union(*side))
+            ]
+            for side in (arm, baseline)
+        ]
+    ours, theirs = (float(np.mean(values)) if values else float("nan") for values in sides)
+    return ours, theirs
 
 
 def contrast_table(found: Mapping[str, Contrast], *, seeds: int, level: float) -> Table:
     """Dice of both sides by measure, with the difference and what may be said of it."""
     what = (
-        f"over {seeds} seeds and the patients"
+        "over seeds and patients"
         if seeds >= MINIMUM_SEEDS
         else "over the patients alone: another training may well give another sign; "
         f"{MINIMUM_SEEDS} seeds of both say more"
@@ -176,7 +203,7 @@ def contrast_table(found: Mapping[str, Contrast], *, seeds: int, level: float) -
         table.add_row(
             name,
             *("-" if np.isnan(value) else f"{value:.1f}" for value in (row.baseline, row.arm)),
-            f"{row.arm - row.baseline:+.1f}" + (f" [{interval.low:+.1f}, {interval.high:+.1f}]" if interval else ""),
+            f"{interval.estimate:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]" if interval else "-",
             str(interval.n_patients) if interval else "",
             _verdict(row.comparison),
         )

@@ -101,6 +101,14 @@ _CELL = {
     ),
 }
 
+_SCORES = {
+    **_SEGMENTATION,
+    "store": _STORE,
+    "rules": {"id": str},
+    "cases": [{"key": str, "patient": str}],
+    "segmenter": {"hash": str},
+}
+
 
 def misfit(record: Any) -> str | None:
     """Why a record is no cell, or None where it is one."""
@@ -110,6 +118,15 @@ def misfit(record: Any) -> str | None:
         older = "an older shape, without schema" if record.get("schema") is None else f"schema {record['schema']}"
         return f"{older}; this report reads schema {SCHEMA}"
     return _misfit(record, _CELL, "") or _of_ratio(record.get("synthesis"))
+
+
+def misfit_of_scores(record: Any) -> str | None:
+    """Why a record is not what ``evaluate segmenter`` writes, as far as it is read here; None where it is."""
+    if trouble := _misfit(record, _SCORES, ""):
+        return trouble
+    if uncounted := record["patients"].keys() ^ {case["patient"] for case in record["cases"]}:
+        return f"patient {sorted(uncounted)[0]} is not in both of 'patients' and 'cases'"
+    return None
 
 
 def _of_ratio(synthesis: Mapping[str, Any] | None) -> str | None:

@@ -9,7 +9,7 @@ _TEXT = """The difference between two segmenters, patient by patient, with an in
 
 Takes the folders that 'evaluate segmenter' wrote, all on the same frames. One folder on each side: the interval
 says what other patients would give with these two trainings, and nothing of another training. Three or more,
-seeds in the same order on both sides: it says what other patients and other seeds would give, as the report does.
+of the same seeds on both sides: it says what other patients and other seeds would give, as the report does.
 A gain is a gain only where the interval excludes zero."""
 
 _EXAMPLE = """example:
@@ -32,10 +32,14 @@ def main(words: list[str]) -> None:
 
     from rich.console import Console
 
-    from tte_tee.files import write_json
+    from tte_tee.files import check_suffix, write_json
     from tte_tee.provenance import provenance
-    from tte_tee.report.judged import contrast, contrast_table, read_judged
+    from tte_tee.report.judged import FILE, contrast, contrast_table, read_judged
 
+    if options.out:
+        check_suffix(options.out, ".json")
+        if options.out.name == FILE:
+            parser.error(f"--out {options.out}: {FILE} is what 'evaluate segmenter' leaves; give another name")
     baseline, arm = ([read_judged(folder) for folder in side] for side in (options.baseline, options.arm))
     found = contrast(baseline, arm, level=_LEVEL)
     Console().print(contrast_table(found, seeds=len(arm), level=_LEVEL))

@@ -45,7 +45,7 @@ def export_png(path: Path, out: Path, *, progress: bool = False) -> str:
     check_new(out)
     files = _files(store)
     masked = (store.table["mask_source"] != "none").to_numpy()
-    reason = next(_obstacles(store), "")
+    sectorless = ""
     with new_folder(out) as temporary:
         for index, file in enumerate(with_bar(files, f"writing {out.name}", progress)):
             image, mask, sector = store.frame(index)
@@ -53,6 +53,9 @@ def export_png(path: Path, out: Path, *, progress: bool = False) -> str:
             if masked[index]:
                 write_values(temporary / "masks" / file, mask)
             write_values(temporary / "sectors" / file, 255 * sector)
+            if not sector.any():
+                sectorless = f"the sector of {file} is empty, which cannot be packed"
+        reason = next(_obstacles(store), sectorless)
         if not reason:
             recipe = _recipe(store, out.name)
             write_whole(temporary / RECIPE, yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True).encode())
@@ -138,6 +141,8 @@ def _words(store: EchoStore, name: str, reason: str) -> list[str]:
     labels: Mapping[str, int] = {"background": 0, **store.label_space.ids}
     ids = ", ".join(f"{label} {structure}" for structure, label in labels.items())
     lost = ["keys, studies, parents, seeds and provenance", "that frames or masks are a phantom's"]
+    if (store.table["sector_confidence"] < 1).any():
+        lost.append("how sure estimated sectors were, which pass for known")
     if _spacing(store.table) == "unknown" and store.table["spacing_y"].notna().any():
         lost.append("spacing, which differs")
     again = (
