@@ -137,17 +137,27 @@ def pair_table(record: Json) -> list[str]:
     return lines
 
 
+def median_inside(record: Json, arm: str, measure: str, structure: str, side: str) -> str:
+    """A median over frames of what structures look like, real or drawn; so few frames have no distance."""
+    for row in record["arms"][arm]["fidelity"]["rows"]:
+        if (row["group"], row["measure"], row.get("structure")) == ("texture", measure, structure):
+            quantiles = row["quantiles"][side]
+            return NOTHING if quantiles is None else f"{quantiles[len(quantiles) // 2]:.0f}"
+    return NOTHING
+
+
 def fidelity_table(record: Json) -> list[str]:
-    """Distances in features, where there is an extractor, and inside structures; the control is the ceiling."""
+    """Distance in features, where there is an extractor, and medians inside structures; the control is the ceiling."""
     fidelity = record["arms"][CONTROL]["fidelity"]
     inside = [(row["measure"], row["structure"]) for row in fidelity["rows"] if row["group"] == "texture"]
-    columns: list[Measure] = [KID, *(("texture", name, of) for name, of in inside if name in TEXTURE)]
-    heads = [f"{name} {of}" for _, name, of in columns[1:]]
-    lines = head_of([f"N = {fidelity['frames']}", "KID (MobileNetV2)", *heads])
-    lines.append(row_of(["floor (other real patients)", *(shown(record, CONTROL, c, "floor") for c in columns)]))
+    inside = [(measure, of) for measure, of in inside if measure in TEXTURE]
+    lines = head_of([f"N = {fidelity['frames']}", "KID (MobileNetV2)", *(f"{name} {of}" for name, of in inside)])
+    real = [median_inside(record, CONTROL, *column, "real") for column in inside]
+    lines.append(row_of(["acquired (floor: other real patients)", shown(record, CONTROL, KID, "floor"), *real]))
     for arm in record["arms"]:
         name = f"{arm} (ceiling)" if arm == CONTROL else arm
-        lines.append(row_of([name, *(shown(record, arm, column) for column in columns)]))
+        drawn = [median_inside(record, arm, *column, "synthetic") for column in inside]
+        lines.append(row_of([name, shown(record, arm, KID), *drawn]))
     return lines
 
 
@@ -199,7 +209,8 @@ def tables(record: Json) -> list[str]:
     seeds = len(next(iter(record["dice"].values()))["mean"])
     parts = {
         f"Pairs: means over {record['pairs']['frames']} later frames": pair_table(record),
-        "Fidelity: acquired frames 24-32 against as many drawn ones, ± SD over draws of these": fidelity_table(record),
+        "Fidelity: acquired frames 24-32 against as many drawn ones, ± SD over draws of these; inside structures "
+        "medians in grey levels": fidelity_table(record),
         "Copies: medians of the likeness to the likest training frame": copy_table(record),
         f"Segmenters: Dice on frames 24-32, mean ± SD over {seeds} seeds (no interval)": dice_table(record),
     }

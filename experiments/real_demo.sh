@@ -10,8 +10,8 @@
 # come on stdout, numbers go into $RESULTS. What is given again goes on where it was, and what is there is kept: other
 # lengths take another WORK_FOLDER.
 #
-# The base takes 3,000 steps, half of the shipped one's: that is half an hour of two cores, and the loss of the shipped
-# one's other half was .002 of .078. $BASE_STEPS, $ADAPT_STEPS and $SEG_STEPS change the lengths, for a trial. PRECISION=32
+# The base takes 3,000 steps, half of the shipped one's: that is half an hour of two cores (72 minutes without bfloat16;
+# all of it two and a half hours), and the loss of the shipped one's other half was .002 of .078. $BASE_STEPS, $ADAPT_STEPS and $SEG_STEPS change the lengths, for a trial. PRECISION=32
 # is for CPUs that do not know bfloat16, which would emulate it.
 set -euo pipefail
 camus=$1 cine=$2 work=$3 weights=${4:-}

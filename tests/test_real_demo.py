@@ -41,7 +41,8 @@ def record() -> dict[str, Any]:
             "group": "texture",
             "measure": "grey level",
             "structure": "LV",
-            "synthetic": {"mean": 12.0, "sd": 1.0},
+            "quantiles": {"real": [1.0, 31.0, 90.0], "synthetic": [2.0, 34.0, 95.0], "ceiling": None},
+            "synthetic": missing,
             "floor": missing,
         },
         {"group": "pairs", "measure": "LPIPS (x)", "synthetic": {"mean": 0.125, "n": 9}, "floor": missing},
@@ -71,8 +72,8 @@ def test_tables_give_numbers_and_say_what_is_not_estimable(record: dict[str, Any
     assert lines[0] == "**single-patient demonstration**"
     assert "| lora_mlp | 92,880 (1.62 %) | 0.02 | 0.9 | 0.125 | 0.0 |" in lines
     assert "| N = 9 | KID (MobileNetV2) | grey level LV |" in lines
-    assert "| floor (other real patients) | not estimable | not estimable |" in lines
-    assert "| maskr2_only (ceiling) | 0.25 ± 0.01 | 12 ± 1 |" in lines
+    assert "| acquired (floor: other real patients) | not estimable | 31 |" in lines
+    assert "| maskr2_only (ceiling) | 0.25 ± 0.01 | 34 |" in lines
     assert "| lora_mlp | frames 24-32 | not estimable | 0.7 | 0.9 |" in lines
     assert "| frames 0-15 | 92.0 ± 2.0 | 92.0 ± 2.0 |" in lines
     assert lines[-2:] == [
