@@ -327,7 +327,7 @@ def test_sector_from_the_recipe(cine: Path) -> None:
         ({"apex": [0, 16], "edges": [-30, 30], "radii": [28, 2]}, "near before far"),
         ({"apex": [0], "edges": [-30, 30], "radii": [2, 28]}, "list of 2 numbers"),
         ({"apex": [0, 16], "edges": [-30, 30]}, "'sector.radii': missing"),
-        ({"apex": [500, 16], "edges": [-30, 30], "radii": [2, 28]}, "is not in it"),
+        ({"apex": [500, 16], "edges": [-30, 30], "radii": [2, 28]}, "nothing of the sector"),
     ],
 )
 def test_bad_sector(cine: Path, sector: dict[str, Any], says: str) -> None:
