@@ -108,11 +108,10 @@ def contrast(baseline: Sequence[Judged], arm: Sequence[Judged], *, level: float 
         side: {name: {seed: scores[name] for seed, scores in enumerate(of_side)} for name in measures}
         for side, of_side in by_side.items()
     }
-    found = (
-        {name: compare(runs, _BASELINE, level=level)[_ARM, name] for name in measures}
-        if len(arm) >= MINIMUM_SEEDS
-        else _over_patients(runs, level)
-    )
+    if len(arm) >= MINIMUM_SEEDS:
+        found = {name: comparison for (_, name), comparison in compare(runs, _BASELINE, level=level).items()}
+    else:
+        found = _over_patients(runs, level)
     means = {name: _means(list(runs[_ARM][name].values()), list(runs[_BASELINE][name].values())) for name in measures}
     return {name: Contrast(means[name][1], means[name][0], found[name]) for name in measures}
 
