@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any
 
 import numpy as np
@@ -187,16 +188,18 @@ def contrast_table(found: Mapping[str, Contrast], *, seeds: int, level: float) -
         else "over the patients alone: another training may well give another sign; "
         f"{MINIMUM_SEEDS} seeds of both say more"
     )
-    table = Table(
-        title="Dice, in percent",
-        caption=f"n patients; intervals of {100 * level:g} % that hold all at once, {what}; a gain or loss only where "
-        "one excludes zero; global and class-weighted Dice within each patient",
-        box=SIMPLE_HEAD,
-    )
+    reasons = list(dict.fromkeys(row.comparison.reason for row in found.values() if row.comparison.reason))
+    letters = dict(zip(reasons, ascii_lowercase, strict=False))
+    notes = [
+        f"n patients; intervals of {100 * level:g} % that hold all at once, {what}; a gain or loss only where one "
+        "excludes zero; global and class-weighted Dice within each patient",
+        *(f"({letter}) {reason}" for reason, letter in letters.items()),
+    ]
+    table = Table(title="Dice, in percent", caption="; ".join(notes), box=SIMPLE_HEAD)
     table.add_column("", no_wrap=True)
     for heading in ("baseline", "arm", "difference", "n"):
         table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("", overflow="fold")
+    table.add_column("", no_wrap=True)
     for name, row in found.items():
         interval = row.comparison.interval
         table.add_row(
@@ -204,12 +207,12 @@ def contrast_table(found: Mapping[str, Contrast], *, seeds: int, level: float) -
             *("-" if np.isnan(value) else f"{value:.1f}" for value in (row.baseline, row.arm)),
             f"{interval.estimate:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}]" if interval else "-",
             str(interval.n_patients) if interval else "",
-            _verdict(row.comparison),
+            _verdict(row.comparison, letters),
         )
     return table
 
 
-def _verdict(comparison: Comparison) -> str:
+def _verdict(comparison: Comparison, letters: Mapping[str, str]) -> str:
     if comparison.interval is None:
-        return f"not estimable: {comparison.reason}"
+        return f"not estimable ({letters.get(comparison.reason or '', '-')})"
     return comparison.verdict if comparison.verdict in ("gain", "loss") else ""
