@@ -11,12 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import cv2
-from grid import HERE, Cell, Grid, Json, Stage, load_grid
+from grid import HERE, Artefact, Cell, Grid, Json, Stage, load_grid
 from workflow import benchmark
 
 from tte_tee.data.curate.inspect import write_sheet
 from tte_tee.data.store import EchoStore
 from tte_tee.files import write_json
+from tte_tee.report.shape import SCHEMA
 
 KEPT = {
     "audit_masks": ("mask_fidelity", "mask_fidelity.json"),
@@ -25,7 +26,7 @@ KEPT = {
 }
 PICTURES = {
     "adapt": ("version_0/previews/*.png", "gallery"),
-    "masks": ("shapes/modes_ME4C.png", "ssm"),
+    "masks": ("shapes/modes_*4C.png", "ssm"),
     "audit_copies": ("result/worst.png", "worst"),
     "audit_fidelity": ("result/features.png", "features"),
 }
@@ -49,12 +50,12 @@ def gather(grid: Grid, cell: Cell, work: Path) -> Json:
     # The adapter's patients where there is one: a segmenter of synthetic frames alone has met none of them itself.
     known = (adapted or segmenter)["data"]["learnt_from"]
     record: Json = {
-        "schema": 1,
+        "schema": SCHEMA,
         "study": cell.study,
         "arm": cell.arm,
         "label": cell.label,
         "seed": cell.seed,
-        "tested_on": metrics["split"],
+        "tested_on": cohort_or_split(cell, work, metrics["split"]),
         "adapter": adapter(adapted, found["adapt"] / "version_0", cell.about["config"]) if adapted else None,
         "synthesis": synthesis(cell, segmenter, work) if adapted else None,
         "segmenter": {name: segmenter[name] for name in ("steps", "seconds", "peak_memory_mib")},
@@ -73,6 +74,15 @@ def gather(grid: Grid, cell: Cell, work: Path) -> Json:
         "key": cell.key,
     }
     return record
+
+
+def cohort_or_split(cell: Cell, work: Path, split: str) -> str:
+    """Cohort of the tested frames where they are of one, else their split."""
+    words = cell.parts["evaluate"].words
+    (store,) = (word for word in words if isinstance(word, Artefact) and word.stage.rule == "store")
+    table = EchoStore(store.stage.folder(work) / store.place).table
+    cohorts = set(table["cohort"][table["split"] == split])
+    return split if len(cohorts) > 1 or "none" in cohorts else str(cohorts.pop())
 
 
 def adapter(values: Json, run: Path, config: str) -> Json:
@@ -96,7 +106,7 @@ def synthesis(cell: Cell, segmenter: Json, work: Path) -> Json:
     """What was drawn for which masks, and what it cost."""
     frames, stage = segmenter["data"]["synthetic"]["frames"], cell.parts["synthesise"]
     cost = {"seconds": benchmark(stage, work), "peak_memory_mib": benchmark(stage, work, "max_rss")}
-    return {**cell.about["synthesis"], "frames": frames, **cost, "filtered": False}
+    return {**cell.about["synthesis"], "frames": frames, **cost}
 
 
 def small(name: str, values: Json) -> Json:
@@ -147,7 +157,7 @@ def main() -> None:
     record = gather(grid, cell, options.work)
     if cell.seed == 0:
         structures = record["segmentation"]["summary"]["structures"]
-        hardest = min(structures, key=lambda name: structures[name]["dice"])
+        hardest = min(structures, key=lambda name: structures[name]["dice"] or 0.0)  # None: in no frame
         copy_pictures(cell.parts, options.work, path.with_suffix(""), hardest)
     write_json(path, record)
 

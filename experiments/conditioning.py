@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from segmenter import fidelity, train_segmenter
+from segmenter import mask_dice, train_segmenter
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -52,7 +52,7 @@ def main() -> None:
     batch = default_collate([data[int(i), 0] for i in chosen])
 
     def row(frames: Tensor) -> dict[str, float]:
-        dice = fidelity(net, frames, batch["mask"]).nanmean(dim=0)
+        dice = mask_dice(net, frames, batch["mask"]).nanmean(dim=0)
         named = dict(zip(store.label_space.structures, (100 * dice).tolist(), strict=True))
         return {k: round(v, 2) for k, v in {**named, "mean": 100 * dice.mean().item()}.items()}
 

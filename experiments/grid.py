@@ -165,9 +165,14 @@ class Cell:
         """Of everything that the cell is made from."""
         return digest([self.study, self.arm, self.seed, {name: stage.key for name, stage in self.parts.items()}])
 
+    @property
+    def name(self) -> str:
+        """Of its file and of the folder where it is gathered."""
+        return f"{self.arm}_seed{self.seed}"
+
     def result(self, results: Path) -> Path:
         """The cell's file."""
-        return results / self.study / f"{self.arm}_seed{self.seed}.json"
+        return results / self.study / f"{self.name}.json"
 
     def finished(self, results: Path) -> bool:
         """Whether that file is there and of this key."""

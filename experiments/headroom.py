@@ -27,8 +27,10 @@ from typing import Any
 
 import numpy as np
 from baselines import fit, make
+from sampling import USUAL, synthesize
 
 from tte_tee.cli import main as tte_tee
+from tte_tee.data.phantom import study_spec
 from tte_tee.data.phantom.frame import Patient, acquire, derived_seed, draw_heart, draw_patient
 from tte_tee.data.phantom.write import DOMAINS, LICENCE, plane_names
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
@@ -36,11 +38,10 @@ from tte_tee.provenance import provenance
 
 GENERATORS = {"few": ("lora_mlp", 300), "many": ("full_finetune", 600)}
 """Config and steps."""
-DRAWN = ("--guidance=2", "--guided-below=0.6", "--steps=12", "--precision=bf16")
 KINDS = ("frames", "hearts", "atlas", "traits", "patients")
 COUNTS = (16, 80)
-TRAIN, PER_SEED, ANGLES = 16, 20, (0, 15, 75, 90)
-ADAPTATION, NEW = 11, 9001
+TRAIN, PER_SEED, ANGLES = 16, study_spec("adaptation").patients, (0, *study_spec("adaptation").angles, 90)
+ADAPTATION, NEW = study_spec("adaptation").seed, 9001
 """Seeds of the adaptation cohort and of patients who are in no cohort."""
 
 
@@ -101,7 +102,7 @@ def draw_added(work: Path, kind: str, seed: int) -> Path:
     words = ("--data=EchoDataModule", f"--data.store={known}", f"--trainer.max_steps={steps}")
     adapter = fit(config, f"{kind}_{seed}", work, seed, *words, product="adapter")
     hearts, drawn = write_added(work, "hearts", seed, TRAIN), work / f"{kind}_{seed}_as_drawn.h5"
-    tte_tee(["synthesize", f"--adapter={adapter}", f"--masks={hearts}", f"--seed={seed}", *DRAWN, f"--out={drawn}"])
+    synthesize(drawn, adapter, hearts, USUAL, f"--seed={seed}")
     return exchange(path, EchoStore(hearts), EchoStore(drawn))
 
 

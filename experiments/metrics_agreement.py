@@ -26,7 +26,7 @@ from monai.metrics import (
 from scipy import ndimage
 
 from tte_tee.anatomy import TEE
-from tte_tee.data.phantom.frame import acquire, draw_heart
+from tte_tee.data.phantom.frame import acquire, draw_patient
 from tte_tee.metrics.cases import BOTH_EMPTY, FOUND, INVENTED, MISSED, RULES, Case, Pair, score_frame
 from tte_tee.metrics.surfaces import Grid, outline
 from tte_tee.provenance import provenance
@@ -143,7 +143,7 @@ def agreement() -> dict[str, dict[str, float]]:
         row = {"cases": 0.0, **dict.fromkeys(ROWS, 0.0)}
         for size in SIZES:
             for index in range(HEARTS):
-                frame = acquire(draw_heart("tee", 5, index), "tee", 0, "ED", index, size)
+                frame = acquire(draw_patient("tee", 5, index), "tee", 0, "ED", index, size)
                 spacing = (frame.spacing, ANISOTROPIC, None)[index % 3]
                 pair = Pair(f"{size}/{index}", str(index), perturb(frame.mask, rng), frame.mask, spacing)
                 for case, answers in compare(pair):

@@ -142,7 +142,7 @@ def median_inside(record: Json, arm: str, measure: str, structure: str, side: st
     for row in record["arms"][arm]["fidelity"]["rows"]:
         if (row["group"], row["measure"], row.get("structure")) == ("texture", measure, structure):
             quantiles = row["quantiles"][side]
-            return NOTHING if quantiles is None else f"{quantiles[len(quantiles) // 2]:.0f}"
+            return f"{quantiles[len(quantiles) // 2]:.0f}" if quantiles else NOTHING
     return NOTHING
 
 

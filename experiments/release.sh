@@ -4,15 +4,16 @@
 #   bash experiments/release.sh [tested|oldest|newest]
 #
 # Versions of what it depends on: those of constraints.txt, the lower bounds of pyproject.toml, or the newest that the
-# upper bounds admit. With oldest and newest the tests that are not slow run on them, too. Needs .venv (make setup).
+# upper bounds admit. With oldest and newest the sdist's tests that are not slow run on them, too. Needs .venv
+# (make setup).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 versions=${1:-tested}
 root=$PWD uv=$PWD/.venv/bin/uv
 case $versions in
-  tested) resolution=(-c "$root/constraints.txt") ;;
-  oldest) resolution=(--resolution lowest-direct) ;;
-  newest) resolution=(--resolution highest) ;;
+  tested) extra='' ;;
+  oldest) extra='[dev]' resolution=lowest-direct ;;
+  newest) extra='[dev]' resolution=highest ;;
   *) echo "release.sh: '$versions' is none of tested, oldest, newest" >&2; exit 2 ;;
 esac
 
@@ -22,13 +23,18 @@ ls -l dist
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
+pins=$root/constraints.txt
+if [ "$versions" != tested ]; then
+  # Of a wheel that is installed, what it depends on is not direct any more, and lowest-direct takes the highest of it.
+  pins=$folder/pins.txt
+  "$uv" pip compile --quiet --resolution "$resolution" --extra dev --output-file "$pins" pyproject.toml
+  grep -E '^[a-z]' "$pins"
+fi
 "$root/.venv/bin/python" -m venv "$folder/venv"
-wheel=$(ls "$root"/dist/*.whl)
-[ "$versions" = tested ] || wheel="$wheel[dev]"
-"$uv" pip install --quiet --python "$folder/venv/bin/python" "${resolution[@]}" "$wheel"
+"$uv" pip install --quiet --python "$folder/venv/bin/python" -c "$pins" "$(ls "$root"/dist/*.whl)$extra"
 
 cd "$folder"
-python=venv/bin/python
+python=$folder/venv/bin/python
 "$python" -m tte_tee --help > /dev/null
 "$python" -m tte_tee data phantom --domain tee --patients 10 --out tee.h5
 "$python" -m tte_tee fit --model TEEAdapter --model.base shipped --model.scope '[cross_attention]' --data EchoDataModule --data.store tee.h5 \
@@ -37,8 +43,9 @@ python=venv/bin/python
 "$python" -m tte_tee synthesize --adapter runs/wheel/version_0/adapter --masks tee.h5 --split val --steps 2 --out s.h5
 "$python" -m tte_tee data verify s.h5
 if [ "$versions" != tested ]; then
-  "$python" -m pip list 2> /dev/null || "$uv" pip list --python "$python"
-  cp -r "$root"/{tests,lightning_configs,data,experiments,docs,pyproject.toml,Makefile,README.md,CONTRIBUTING.md} .
+  mkdir sdist
+  tar xzf "$root"/dist/*.tar.gz -C sdist --strip-components 1
+  cd sdist
   "$python" -m pytest -q -m 'not slow' -p no:cacheprovider
 fi
 echo "the wheel works, with $versions versions"

@@ -74,7 +74,7 @@ def augmented(image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def fidelity(net: nn.Module, frames: Tensor, masks: Tensor) -> Tensor:
+def mask_dice(net: nn.Module, frames: Tensor, masks: Tensor) -> Tensor:
     """Dice ``[B, structures]`` of what the segmenter finds in frames ``[B, 1, H, W]`` against masks ``[B, H, W]``.
 
     NaN where the mask lacks the structure.
@@ -100,7 +100,7 @@ def patient_dice(net: nn.Module, store: EchoStore, indices: np.ndarray, *, four_
     parts = []
     for start in range(0, len(indices), 64):
         batch = default_collate([data[int(i), 0] for i in indices[start : start + 64]])
-        parts.append(fidelity(net, batch["image"], batch["mask"]))
+        parts.append(mask_dice(net, batch["image"], batch["mask"]))
     table = store.table.iloc[indices].reset_index(drop=True)
     dice = table[["patient", "view"]].assign(
         **{name: 100 * torch.cat(parts)[:, i].numpy() for i, name in enumerate(store.label_space.structures)}

@@ -5,7 +5,8 @@ decibels by an assumed range (:data:`ASSUMED_RANGE`). Under fully developed spec
 log-compressed envelope has a standard deviation of 5.57 dB, the envelope a ratio of mean to
 standard deviation of 1.91, and the logarithm a skewness of -1.14, which needs no range (Wagner
 et al., IEEE Trans Sonics Ultrason 30(3), 1983). All of it is asked of the grey levels less their
-local mean within the structure, so that shading and attenuation are left out.
+local mean within the structure, so that shading and attenuation are left out. Judging frames
+(:mod:`tte_tee.metrics.texture`) asks the like, with a local mean of lit pixels alone.
 """
 
 from dataclasses import dataclass, field

@@ -176,7 +176,7 @@ class Stages:
         return ["--model.pretrained", start.leaves(SEGMENTER)]
 
     def _test(self) -> Artefact:
-        return self.store(self.study["tested_on"])
+        return self.store(self.study["test_store"])
 
     def _planes(self) -> int:
         return 2 * (2 + len(self.study["angles"]))  # frames of a patient: every plane at ED and ES

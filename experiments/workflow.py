@@ -89,17 +89,18 @@ def slow(grid: Grid) -> str:
 
 def status(grid: Grid, work: Path, results: Path) -> str:
     """Each cell: done, failed or missing; of failed ones, which stage and what it said last."""
-    lines, count = [], Counter[str]()
-    broken = {stage: stage.folder(work) / "log.txt" for stage in grid.stages.values()
-              if (stage.folder(work) / "failed").exists()}  # fmt: skip
+    lines, broken, count = [], dict[Path, None](), Counter[str]()
     for cell in grid.cells:
-        failed = [stage for stage in cell.stages() if stage in broken]
+        folders = [*(stage.folder(work) for stage in cell.stages()), work / "cell" / cell.name]
+        failed = [folder for folder in folders if (folder / "failed").exists()]
         state = DONE if cell.finished(results) else FAILED if failed else MISSING
+        broken |= dict.fromkeys(failed)
         count[state] += 1
         lines.append(f"{state:<8} {cell.arm} seed {cell.seed}")
-    for stage, log in broken.items():
+    for folder in broken:
+        log = folder / "log.txt"
         said = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-        lines.append(f"failed stage {stage.rule}/{stage.name}: {said[-1] if said else 'said nothing'} ({log})")
+        lines.append(f"failed stage {folder.relative_to(work)}: {said[-1] if said else 'said nothing'} ({log})")
     return "\n".join([*lines, ", ".join(f"{count[state]} {state}" for state in (DONE, FAILED, MISSING))])
 
 
@@ -141,7 +142,8 @@ def run(grid: Grid, options: argparse.Namespace) -> None:
 
 def main() -> None:
     """Parses and does what is asked."""
-    words, _, snakemake = " ".join(sys.argv[1:]).partition(" -- ")
+    words = sys.argv[1:]
+    end = words.index("--") if "--" in words else len(words)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("plan", "run", "status"))
     parser.add_argument("--grid", required=True, help="smoke, laptop, full or another of the file")
@@ -151,8 +153,8 @@ def main() -> None:
     parser.add_argument("--executor", choices=("local", "slurm"), default="local")
     parser.add_argument("--profile", type=Path, help="of Snakemake (default: that of the executor)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="at a time (default: as many as CPU cores)")
-    options = parser.parse_args(words.split())
-    options.snakemake = snakemake.split()
+    options = parser.parse_args(words[:end])
+    options.snakemake = words[end + 1 :]
     options.work = options.work or Path("runs/grid") / options.grid
     options.results = options.results or Path("experiments/results") / options.grid
     grid = load_grid(options.grid, options.file)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ PATIENTS = {"train": 4, "val": 2, "test": 2}
 
 
 def pytest_configure() -> None:
+    # Tests are for the CPU, and fork: who has asked the CUDA runtime for devices, even in vain, may not.
+    os.environ |= {"CUDA_VISIBLE_DEVICES": "", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     torch.set_num_threads(1)
     logging.raiseExceptions = False  # Lightning's log handler keeps the stderr of the test that imported it
 

@@ -126,7 +126,9 @@ def test_a_folder_of_json_and_pictures(record: dict[str, Any], real: Path, extra
     assert {path.name for path in folder.iterdir()} == {"fidelity.json", "texture.png", "features.png"}
     for name in ("texture.png", "features.png"):
         assert cv2.imread(str(folder / name)).std() > 5
-    text = (folder / "fidelity.json").read_text()
+    values = json.loads((folder / "fidelity.json").read_text())
+    assert "--real" in values.pop("command")
+    text = json.dumps(values)
     assert str(real.parent) not in text and extractors[0].partition("=")[2] not in text
     assert {e["name"]: len(e["version"]) for e in record["extractors"].values()} == {
         "segmenter": 64,

@@ -10,18 +10,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from conftest import write_store
 
-from tte_tee.anatomy import LabelSpace
+from tte_tee.anatomy import TEE, LabelSpace
 from tte_tee.cli import main as tte_tee
-from tte_tee.data.store import EchoStore
+from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
+from cell import cohort_or_split  # noqa: E402
 from gpus import take  # noqa: E402
 from grid import RULES, Grid, GridError, Stage, load_grid  # noqa: E402
 from workflow import due, plan, status  # noqa: E402
@@ -239,6 +241,42 @@ def test_status_names_the_stage_that_failed_and_what_it_said(tmp_path: Path) -> 
     assert "done     seg_real seed 0" in text and "failed   seg_all_real seed 0" in text
     assert f"failed stage segment/{stage.name}: tte_tee fit: no such frame" in text
     assert text.endswith(f"1 done, 1 failed, {len(grid.cells) - 2} missing")
+
+
+def test_status_names_a_cell_whose_gathering_failed(tmp_path: Path) -> None:
+    folder = tmp_path / "cell/seg_real_seed0"
+    folder.mkdir(parents=True)
+    (folder / "failed").touch()
+    (folder / "log.txt").write_text("KeyError: 'dice'\n")
+    text = status(load_grid("smoke"), tmp_path, tmp_path)
+    assert "failed   seg_real seed 0" in text and "failed stage cell/seg_real_seed0: KeyError: 'dice'" in text
+
+
+def test_folders_may_have_blanks_in_their_names(tmp_path: Path) -> None:
+    words = [sys.executable, "experiments/workflow.py", "plan", "--grid", "smoke", "--work", str(tmp_path / "a b")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert not done.returncode and "grid smoke: " in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(("cohorts", "found"), [(["none"], "test"), (["pool"], "pool"), (["pool", "none"], "test")])
+def test_a_cell_says_whom_it_was_tested_on(cohorts: list[str], found: str, tmp_path: Path) -> None:
+    cell = load_grid("smoke").cell("seg_real", 0)
+    store = next(stage for stage in cell.parts["evaluate"].inputs if stage.rule == "store")
+    path = store.folder(tmp_path) / store.writes
+    path.parent.mkdir(parents=True)
+    with StoreWriter(path, TEE, licence="none", command="test", provenance="{}") as writer:
+        for number, cohort in enumerate(cohorts):
+            info = FrameInfo(
+                key=cohort,
+                patient=f"p{number}",
+                view="ME4C",
+                split="test",
+                origin="phantom",
+                mask_source="phantom",
+                cohort=cohort,
+            )
+            writer.append(*np.ones((3, 8, 8), np.uint8), info)
+    assert cohort_or_split(cell, tmp_path, "test") == found
 
 
 def test_a_gpu_is_held_by_one_command_at_a_time(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def record() -> dict[str, Any]:
             "group": "texture",
             "measure": "grey level",
             "structure": "LV",
-            "quantiles": {"real": [1.0, 31.0, 90.0], "synthetic": [2.0, 34.0, 95.0], "ceiling": None},
+            "quantiles": {"real": [1.0, 31.0, 90.0], "synthetic": [2.0, 34.0, 95.0], "ceiling": []},
             "synthetic": missing,
             "floor": missing,
         },

@@ -180,14 +180,14 @@ class Analysis:
         """Arms with synthetic frames that are mixed as most arms' are: they differ by their frames."""
         shapes = {
             arm: (cell.ratio, cell.record.get("patients"), cell.part("synthesis").get("pretrained"))
-            for arm, cell in self._drawing()
+            for arm, cell in self._with_frames()
         }
         if not shapes:
             return ()
         commonest = Counter(shapes.values()).most_common(1)[0][0]
         return tuple(arm for arm, shape in shapes.items() if shape == commonest)
 
-    def _drawing(self) -> list[tuple[str, Cell]]:
+    def _with_frames(self) -> list[tuple[str, Cell]]:
         return [(arm, cell) for arm in self.test_set.arms if (cell := self.test_set.first(arm)).part("synthesis")]
 
     @cached_property
@@ -269,7 +269,7 @@ def _series_name(cell: Cell, key: str) -> str:
     words += [f"{cell.record['patients']} patients"] if key != "patients" and "patients" in cell.record else []
     words += ["learnable MaskR²"] if adapter.get("learnable") else []
     words += [f"guidance {synthesis['guidance']:g}"] if synthesis.get("guidance") else []
-    return ", ".join([*words, *(["filtered"] if synthesis.get("filtered") else [])])
+    return ", ".join(words)
 
 
 def fidelity_rows(cell: Cell) -> list[Mapping[str, Any]]:

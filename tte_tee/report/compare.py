@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from tte_tee.errors import UserError
 from tte_tee.metrics.statistics import (
     RESAMPLES,
     Interval,
@@ -291,12 +290,10 @@ def headline(test_set: TestSet, choice: Choice, runs: Runs, *, resamples: int = 
     pairs = [ours[s] for s in common], [theirs[s] for s in common]
     if lopsided := one_sided(*pairs):
         return Headline(arm, choice.arm, Comparison(common, reason=lopsided), tuple(caveats))
-    try:
-        differences, _ = paired_differences(*pairs)
-        comparison = Comparison(common, paired_interval(differences, resamples=resamples))
-    except UserError as error:
-        comparison = Comparison(common, reason=str(error))
-    return Headline(arm, choice.arm, comparison, tuple(caveats))
+    differences, _ = paired_differences(*pairs)
+    reason = refusal(differences)
+    interval = None if reason else paired_interval(differences, resamples=resamples)
+    return Headline(arm, choice.arm, Comparison(common, interval, reason), tuple(caveats))
 
 
 def _primary_arm(test_set: TestSet) -> tuple[str | None, str | None]:
@@ -315,6 +312,6 @@ def _is_primary(cell: Cell) -> bool:
     return (
         (adapter.get("config"), adapter.get("method"), adapter.get("rank")) == ("lora_mlp", "lora", _PRIMARY_RANK)
         and (synthesis.get("masks"), cell.ratio) == ("ssm", 1.0)
-        and not (synthesis.get("filtered") or synthesis.get("pretrained"))
+        and not synthesis.get("pretrained")
         and cell.record.get("patients") == _PRIMARY_PATIENTS
     )

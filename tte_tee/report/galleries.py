@@ -11,7 +11,7 @@ from tte_tee.report.cells import Cell
 from tte_tee.report.document import Block, Note, Picture, is_picture
 
 WHOLE_PAGE = 18_000_000
-"""Bytes of pictures on a page; base64 makes a third more of them."""
+"""Bytes of pictures on a page, but for the galleries at fixed masks; base64 makes a third more of them."""
 KINDS = 5
 """Of pictures that share them."""
 _GALLERY = "gallery.webp"

@@ -154,7 +154,7 @@ def _shown(kind: str, measure: str) -> bool:
 
 
 def _seen(analysis: Analysis, budget: int) -> Iterator[Section]:
-    """Galleries, copies and worst cases; the budget of bytes is shared out among kinds of pictures."""
+    """Galleries, copies and worst cases; the budget of bytes is shared out among kinds of pictures but galleries."""
     title = analysis.test_set.title
 
     def shown(**names: str) -> list[Block]:

@@ -1,5 +1,6 @@
 """Tables of segmentation scores, from metrics JSON."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,7 +63,7 @@ def filter_table(filtered: Mapping[str, Any], stays: Mapping[str, Mapping[str, f
 
     Args:
         filtered: ``Filtered.to_json``.
-        stays: by structure, ``frames``, ``area``, ``frames kept``, ``area kept``.
+        stays: by structure, ``frames``, ``area``, ``frames kept``, ``area kept``; areas NaN where no frame shows it.
     """
     verdicts = ", ".join(f"{count} {verdict}" for verdict, count in filtered["frames"].items())
     unused = [f"{measure} not estimable: {why}" for measure, why in filtered["copies"].items() if isinstance(why, str)]
@@ -82,4 +83,4 @@ def _percent(share: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.2f}"

@@ -45,7 +45,6 @@ _SYNTHESIS = {
     "steps": _COUNT,
     "frames": _COUNT,
     "seconds": _COUNT,
-    "filtered": Maybe(bool),
     "peak_memory_mib": _COUNT,
 }
 _ADAPTER = {
@@ -132,7 +131,7 @@ def misfit_of_scores(record: Any) -> str | None:
 def _of_ratio(synthesis: Mapping[str, Any] | None) -> str | None:
     """A word is allowed, as JSON has none but a word for infinity."""
     ratio = (synthesis or {}).get("ratio")
-    good = ratio is None or ratio in ("inf", math.inf) or (not isinstance(ratio, str) and ratio > 0)
+    good = ratio is None or ratio == "inf" or (not isinstance(ratio, str) and ratio > 0)
     return None if good else f"synthesis.ratio is {ratio!r}; a positive number, or null for synthetic frames alone"
 
 

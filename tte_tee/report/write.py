@@ -10,7 +10,7 @@ from typing import Any
 
 import tte_tee
 from tte_tee.errors import UserError
-from tte_tee.files import check_suffix, without_folders, write_whole
+from tte_tee.files import check_suffix, write_whole
 from tte_tee.metrics.statistics import RESAMPLES
 from tte_tee.report import answers, provenance
 from tte_tee.report.analysis import Analysis
@@ -18,6 +18,7 @@ from tte_tee.report.cells import by_test_set, read_cells
 from tte_tee.report.compare import RIGHT_HEART
 from tte_tee.report.document import Section, to_html, to_markdown
 from tte_tee.report.page import TITLE, sections
+from tte_tee.seen import published
 from tte_tee.tables import Table
 
 _COLUMNS = (
@@ -107,19 +108,10 @@ def _test_set(analysis: Analysis) -> dict[str, Any]:
         ],
         "relations": [relation.to_json() for relation in analysis.relations],
         "cells": [
-            {"arm": c.arm, "seed": c.seed, "cell": f"{c.name}.json", "provenance": _plain(c.part("provenance"))}
+            {"arm": c.arm, "seed": c.seed, "cell": f"{c.name}.json", "provenance": published(c.part("provenance"))}
             for c in test_set.cells
         ],
     }
-
-
-def _plain(value: Any) -> Any:
-    """Without folders of absolute paths."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    return without_folders(value) if isinstance(value, str) else value
 
 
 def _answer(answer: answers.Answer) -> dict[str, str]:

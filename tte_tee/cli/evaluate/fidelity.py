@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tte_tee.cli.parser import Parser, folder, positive
+from tte_tee.cli.parser import Parser, command_line, folder, positive
 
 _TEXT = """Says how near a set of synthetic frames is to real frames, each number beside its floor and its ceiling.
 
@@ -76,8 +76,12 @@ def main(words: list[str]) -> None:
     synthetic = other_set(EchoStore(given.synthetic), real, same_labels=True)
     ceiling = other_set(EchoStore(given.ceiling), real, same_labels=False) if given.ceiling else None
     extractors = [load_extractor(word, given.device) for word in given.extractor]
-    record = compare(real, synthetic, ceiling, extractors, options)
-    record["options"] |= {"split": given.split, "cohort": given.cohort}
+    record = {
+        "command": command_line("evaluate", "fidelity", *words),
+        "split": given.split,
+        "cohort": given.cohort,
+        **compare(real, synthetic, ceiling, extractors, options),
+    }
     write_json(given.out / "fidelity.json", record)
     write_texture(given.out / "texture.png", record)
     if extractors:

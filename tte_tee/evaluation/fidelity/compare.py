@@ -49,7 +49,7 @@ class Options:
 def compare(
     real: FrameSet, synthetic: FrameSet, ceiling: FrameSet | None, extractors: Sequence[Extractor], options: Options
 ) -> dict[str, Any]:
-    """Everything that ``fidelity.json`` holds; its ``rows`` are the measures.
+    """Every measure, under ``rows``, and all that it rests on.
 
     Args:
         real: frames, acquired or phantom, of patients whom neither the synthetic frames nor an extractor learnt from.
