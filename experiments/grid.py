@@ -17,22 +17,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
+from grid_file import GridError, Json, read_grid_file
 
 HERE = Path(__file__).parent
 CONFIGS = Path("lightning_configs")
-RULES = ("store", "pretrain", "adapt", "masks", "synthesise", "audit_masks", "audit_fidelity", "audit_copies",
-         "segment", "evaluate")  # fmt: skip
-"""In the order of the pipeline; rule ``cell`` comes after them."""
 FITS = ("pretrain", "adapt", "segment")
 ON_DEVICE = ("synthesise", "audit_masks", "audit_fidelity", "audit_copies", "evaluate")
 MASKS = {"real": "real masks", "ssm": "SSM masks", "atlas": "atlas masks"}
 """Sources of masks, and what tables call them."""
-Json = dict[str, Any]
-
-
-class GridError(SystemExit):
-    """What is wrong with a grid, in one line."""
 
 
 @dataclass(frozen=True)
@@ -271,12 +263,9 @@ def load_grid(name: str, file: Path = HERE / "grid.yaml") -> "Grid":
     """A grid of the file.
 
     Raises:
-        GridError: there is none of that name.
+        GridError: there is none of that name, or something is wrong with it.
     """
-    values = yaml.safe_load(file.read_text())
-    if name not in values["grids"]:
-        raise GridError(f"{file}: no grid '{name}'; there are {', '.join(values['grids'])}")
-    return Grid(values, name)
+    return Grid(read_grid_file(file, name), name)
 
 
 class Grid:

@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 import yaml
-from grid import CONFIGS, HERE, Arm, Artefact, Given, GridError, Json, Stage
+from grid import CONFIGS, HERE, Arm, Artefact, Given, Stage
+from grid_file import GridError, Json
 
 Word = str | Artefact | Given
 SEGMENTER, ADAPTER, BASE = "version_0/segmenter", "version_0/adapter", "version_0/base"

@@ -24,7 +24,8 @@ from tte_tee.errors import UserError
 
 sys.path.insert(0, str(ROOT / "experiments"))
 
-from grid import RULES, Grid
+from grid import Grid
+from grid_file import RULES
 from workflow import plan
 
 FILES = sorted(path for path in EXAMPLES.iterdir() if path.is_file())

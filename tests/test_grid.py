@@ -25,7 +25,8 @@ sys.path.insert(0, str(EXPERIMENTS))
 
 from cell import cohort_or_split  # noqa: E402
 from gpus import take  # noqa: E402
-from grid import RULES, Grid, GridError, Stage, load_grid  # noqa: E402
+from grid import Grid, Stage, load_grid  # noqa: E402
+from grid_file import RULES, GridError  # noqa: E402
 from workflow import due, plan, status  # noqa: E402
 
 FILE = yaml.safe_load((EXPERIMENTS / "grid.yaml").read_text())
@@ -184,6 +185,34 @@ def test_a_config_counts_by_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_wrong_arm_is_refused(arm: dict[str, Any], said: str) -> None:
     with pytest.raises(GridError, match=said):
         changed(lambda file: file["grids"]["smoke"]["arms"].append(arm))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda file: file["studies"]["tiny"].pop("test_store"), "study tiny: lacks 'test_store'"),
+        (lambda file: file["studies"]["tiny"].update(tested_on="test"), "study tiny: 'tested_on' is unknown"),
+        (lambda file: file["grids"]["smoke"].pop("device"), "grid smoke: lacks 'device'"),
+        (lambda file: file["grids"]["smoke"].update(study="mine"), "grid smoke is of study 'mine'; there are camus20"),
+        (lambda file: file["grids"]["smoke"]["synthesis"].pop("steps"), "synthesis of grid smoke: lacks 'steps'"),
+        (lambda file: file["grids"]["smoke"]["seconds"].pop("cell"), "seconds of grid smoke: lacks 'cell'"),
+        (lambda file: file["grids"]["smoke"].update(arms=["seg_real"]), "arms of grid smoke are a list"),
+        (lambda file: file["grids"].pop("smoke"), "no grid 'smoke'; there are camus"),
+    ],
+)
+def test_a_wrong_file_is_refused(change: Callable[[dict[str, Any]], None], said: str, tmp_path: Path) -> None:
+    file = copy.deepcopy(FILE)
+    change(file)
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(file))
+    with pytest.raises(GridError, match=said):
+        load_grid("smoke", tmp_path / "grid.yaml")
+
+
+def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text("studies: [\n")
+    for file in (tmp_path / "grid.yaml", tmp_path / "missing.yaml"):
+        with pytest.raises(GridError, match=f"{file}: cannot be read: "):
+            load_grid("smoke", file)
 
 
 def finish(grid: Grid, results: Path, *arms: str) -> None:
