@@ -10,6 +10,7 @@ result is there is not repeated. Endpoint and rules: ``ENDPOINTS.md``. A seed dr
 
 import argparse
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from tte_tee.cli import main as tte_tee
 from tte_tee.seen import published
 
 CONFIGS = Path(__file__).parents[1] / "lightning_configs"
+PRECISION = os.environ.get("PRECISION", "bf16")
+"""Of training and drawing: ``bf16``, or ``32`` where the processor emulates bfloat16, twenty times slower."""
 ARMS = ("seg_real", "seg_real_strong_aug", "seg_pretrained_tte", "seg_all_real")
 KEPT = (
     "tte_tee",
@@ -40,7 +43,12 @@ def fit(config: str, name: str, work: Path, seed: int, *words: str, product: str
     if not (run / product).is_dir():
         shutil.rmtree(run, ignore_errors=True)
         logger = (f"--trainer.logger.init_args.save_dir={work / 'runs'}", f"--trainer.logger.init_args.name={name}")
-        common = (f"--seed_everything={seed}", "--trainer.precision=bf16-mixed", "--trainer.logger.init_args.version=0")
+        precision = {"bf16": "bf16-mixed", "32": "32-true"}[PRECISION]
+        common = (
+            f"--seed_everything={seed}",
+            f"--trainer.precision={precision}",
+            "--trainer.logger.init_args.version=0",
+        )
         tte_tee(["fit", f"--config={CONFIGS / config}.yaml", *common, *logger, *words])
     return run / product
 

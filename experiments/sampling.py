@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from baselines import fit, make
+from baselines import PRECISION, fit, make
 
 from tte_tee.cli import main as tte_tee
 from tte_tee.data.store import EchoStore
@@ -28,26 +28,27 @@ from tte_tee.synthesis.frames import Sampling
 
 REFERENCE, UNGUIDED = "ddim 100", "ddim 100, unguided, bf16"
 GUIDED = Sampling("sde-dpm++", 12, 2.0, 0.6)
-USUAL = replace(GUIDED, precision="bf16")
+HALF = replace(GUIDED, precision="bf16")
+USUAL = replace(GUIDED, precision=PRECISION)
 """Of the grids."""
 SETTINGS = {
     REFERENCE: Sampling("ddim", 100, 2.0, 0.6),
     "sde-dpm++ 20": replace(GUIDED, steps=20),
     "sde-dpm++ 12": GUIDED,
-    "sde-dpm++ 12, bf16": USUAL,
+    "sde-dpm++ 12, bf16": HALF,
     "sde-dpm++ 8": replace(GUIDED, steps=8),
     "sde-dpm++ 5": replace(GUIDED, steps=5, guided_below=0.8),
     "dpm++ 5": replace(GUIDED, sampler="dpm++", steps=5, guided_below=0.8),
     "unipc 5": replace(GUIDED, sampler="unipc", steps=5),
     "ddim 5": replace(GUIDED, sampler="ddim", steps=5),
-    "dpm++ 12, bf16": replace(USUAL, sampler="dpm++"),
-    "dpm++ 20, bf16": replace(USUAL, sampler="dpm++", steps=20),
-    "unipc 12, bf16": replace(USUAL, sampler="unipc"),
-    "ddim 20, bf16": replace(USUAL, sampler="ddim", steps=20),
+    "dpm++ 12, bf16": replace(HALF, sampler="dpm++"),
+    "dpm++ 20, bf16": replace(HALF, sampler="dpm++", steps=20),
+    "unipc 12, bf16": replace(HALF, sampler="unipc"),
+    "ddim 20, bf16": replace(HALF, sampler="ddim", steps=20),
     UNGUIDED: Sampling("ddim", 100, precision="bf16"),
     "sde-dpm++ 8, unguided": replace(GUIDED, steps=8, guidance=1.0),
-    "dpm++ 8, unguided, bf16": replace(USUAL, sampler="dpm++", steps=8, guidance=1.0),
-    "unipc 8, unguided, bf16": replace(USUAL, sampler="unipc", steps=8, guidance=1.0),
+    "dpm++ 8, unguided, bf16": replace(HALF, sampler="dpm++", steps=8, guidance=1.0),
+    "unipc 8, unguided, bf16": replace(HALF, sampler="unipc", steps=8, guidance=1.0),
 }
 MARGIN_DICE, MARGIN_KID = 1.0, 0.1
 HALVES = 200
@@ -128,14 +129,17 @@ def mask_fidelity(store: Path, study: Study) -> dict[str, float]:
 
 
 class Frames:
-    """Features of a store's frames by patient."""
+    """Features ``[N, D]`` by patient, of whom ``owners`` has one for each."""
 
-    def __init__(self, store: EchoStore, extractor: Any) -> None:
-        images = np.stack([store.frame(index)[0] for index in range(len(store))])
-        features = extractor(images)
-        owners = np.asarray(store.table["patient"])
+    def __init__(self, features: np.ndarray, owners: np.ndarray) -> None:
         self.patients = sorted(set(owners))
         self.of = {patient: features[owners == patient] for patient in self.patients}
+
+    @classmethod
+    def of_store(cls, store: EchoStore, extractor: Any) -> "Frames":
+        """Of a store's frames."""
+        images = np.stack([store.frame(index)[0] for index in range(len(store))])
+        return cls(extractor(images), np.asarray(store.table["patient"]))
 
     def some(self, patients: Any) -> np.ndarray:
         """Features of these patients, standardised by nobody: KID's kernel takes them as they are."""
@@ -155,10 +159,10 @@ def kid(sample: Frames, real: Frames, halves: np.random.Generator | None = None)
 def compare(study: Study) -> list[Json]:
     """A row per setting: cost, scores, and whether it is equivalent to the reference."""
     extractor = load_extractor(f"segmenter={study.judge}")
-    real, unadapted = (Frames(EchoStore(path), extractor) for path in (study.real, study.unadapted))
+    real, unadapted = (Frames.of_store(EchoStore(path), extractor) for path in (study.real, study.unadapted))
     stores = {name: draw(name, study) for name in SETTINGS}
     dice = {name: mask_fidelity(store.path, study) for name, store in stores.items()}
-    frames = {name: Frames(store, extractor) for name, store in stores.items()}
+    frames = {name: Frames.of_store(store, extractor) for name, store in stores.items()}
     room = kid(unadapted, real) - floor(real)
     rows = []
     for name, store in stores.items():
