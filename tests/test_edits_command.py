@@ -82,11 +82,12 @@ def test_an_edited_heart_of_nobody_is_still_nobodys(tmp_path: Path) -> None:
 def test_a_borrowed_sector_tells_of_its_patient(tmp_path: Path) -> None:
     store, other = write_hearts(tmp_path / "f.h5"), tmp_path / "o.h5"
     sector = SectorShape((0.0, 64.0), -0.3, 0.3, 4.0, 126.0).draw((SIDE, SIDE))
-    with StoreWriter(other, TEE, licence="x", command="x") as out:
+    with StoreWriter(other, TEE, licence="of q alone", command="x") as out:
         info = FrameInfo("q", "q", "A4C", "train", "acquired", mask_source="none", sector_confidence=0.75)
         out.append(sector, np.zeros_like(sector), sector, info)
     edited = edit(store, tmp_path / "g.h5", f"--sector=from={other}:0")
     assert "q" in seen_in(edited.provenance)
+    assert "sector: of q alone" in edited.licence
     assert edited.table["key"][0] == "p0/a~sector-of-o-0"
     assert (edited.table["sector_confidence"] == 0.75).all()
     np.testing.assert_array_equal(edited.frame(0)[2], sector)

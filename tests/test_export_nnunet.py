@@ -160,6 +160,16 @@ def test_frames_that_tell_of_others_are_refused(
     assert not (tmp_path / "raw").exists()
 
 
+def test_masks_of_a_segmenter_that_knew_a_test_patient_are_refused(
+    tee_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read, known = EchoStore(tee_store), json.dumps({"segmenter": {"seen": ["test1"]}})
+    with StoreWriter(tmp_path / "s.h5", read.label_space, licence="none", command="x", provenance=known) as writer:
+        for index, frame in enumerate(read):
+            writer.append(*frame, replace(read.info(index), mask_source="segmenter"))
+    assert "test1" in refused(capsys, tmp_path, tmp_path / "s.h5")
+
+
 def test_what_cannot_be_exported_is_one_line(
     tee_store: Path, tte_store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -88,6 +88,19 @@ def test_a_base_that_was_edited_is_another(adapter: Path, tiny_base: Path, tmp_p
         (base / file).write_text(kept)
 
 
+def test_what_a_folder_describes_wrongly_is_said_of_the_folder(adapter: Path, tiny_base: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(tiny_base, tmp_path / "base"))
+    shape = json.loads((base / "base.json").read_text())["denoiser"]
+    edit(base / "base.json", denoiser={**shape, "norm_groups": 7})
+    with pytest.raises(UserError, match=f"{base}: not a readable base .*norm_groups: 7"):
+        load_base(str(base))
+    rule = json.loads((adapter / "maskr2.json").read_text())
+    edit(adapter / "maskr2.json", target={"name": "x", "structures": ["nonsense"]})
+    with pytest.raises(UserError, match=f"{adapter}: not a readable adapter .*unknown structure nonsense"):
+        load_adapter(adapter)
+    edit(adapter / "maskr2.json", **rule)
+
+
 @pytest.mark.parametrize("where", ["adapter", "rule", "base"])
 def test_weights_that_are_no_numbers_are_refused(adapter: Path, tiny_base: Path, tmp_path: Path, where: str) -> None:
     base = Path(shutil.copytree(tiny_base, tmp_path / "base"))

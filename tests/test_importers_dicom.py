@@ -17,6 +17,7 @@ from dicoms import (
     SIDE,
     TOP,
     as_jpeg,
+    as_palette,
     as_rle,
     expected,
     grey_cine,
@@ -32,6 +33,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from tte_tee.data.importers.dicom_file import read_frames
 from tte_tee.data.importers.dicom_keys import Frames
 from tte_tee.data.sector import SectorShape
 
@@ -41,6 +43,17 @@ def root(tmp_path: Path) -> Path:
     folder = tmp_path / "root"
     folder.mkdir()
     return folder
+
+
+def test_a_palette_is_read_the_same_in_every_frame(root: Path) -> None:
+    levels = np.stack([np.full((8, 8), level, np.uint8) for level in (1, 2)])
+    levels[1, 0] = 1
+    file = as_palette(make(levels))
+    for colour in ("Red", "Green", "Blue"):
+        table = np.array([0, 200, 65535, *[0] * 253], "<u2")
+        setattr(file, f"{colour}PaletteColorLookupTableData", table.tobytes())
+    dark, bright = read_frames(save(root / "a.dcm", file), [0, 1])
+    assert not dark.any() and not bright[0].any() and (bright[1:] == 255).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)

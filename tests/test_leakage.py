@@ -13,7 +13,7 @@ from tte_tee.data.leakage import patients_of_masks, refuse_seen, seen_by_learnin
 from tte_tee.data.segmentation import SegmentationDataModule
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.errors import UserError
-from tte_tee.seen import learnt_from, seen_in
+from tte_tee.seen import learnt_beyond_base, learnt_from, seen_in
 
 
 def leaking(path: Path, real: Path, patients: tuple[str, ...], seen: tuple[str, ...], source: str = "phantom") -> str:
@@ -57,6 +57,13 @@ def test_a_leak_is_named() -> None:
     with pytest.raises(UserError, match=r"f\.h5: patient b, c, d and more went into the adapter"):
         refuse_seen("abcde", {"b", "c", "d", "e"}, "f.h5", "the adapter")
     refuse_seen("ab", {"c"}, "f.h5", "the adapter")
+
+
+def test_whom_one_base_knew_another_adapter_may_have_learnt_from() -> None:
+    adapter = {"adapter": {"seen": ["p"], "base_seen": []}}
+    other = {"adapter": {"seen": ["p", "q"], "base_seen": ["p"]}}
+    assert learnt_beyond_base(other) == {"q"}
+    assert learnt_beyond_base({"from": [adapter, other]}) == {"p", "q"}
 
 
 @pytest.mark.parametrize("source", ["phantom", "ssm"])  # whose frame it is counts, whoever drew its mask

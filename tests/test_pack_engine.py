@@ -176,12 +176,12 @@ def test_parts_of_another_commit_are_not_taken_up(many: Path, monkeypatch: pytes
     assert asked[0] != asked[1]
 
 
-def test_parts_that_left_bad_files_out_are_not_taken_up_without_skip_bad(
-    many: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_that_left_bad_files_out_are_kept_for_skip_bad_alone(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (many / "train/p0_2CH_ED.png").write_bytes(b"no picture")
-    assert broken_off(many, monkeypatch, recipe_of(many), skip_bad=True)
-    assert "p0_2CH_ED.png: is no whole image" in refused(many)
+    parts = broken_off(many, monkeypatch, recipe_of(many), skip_bad=True)
+    with pytest.raises(UserError, match=r"p0_2CH_ED\.png: is no whole image"):
+        pack(many)
+    assert parts and all(part.exists() for part in parts) and left(many) == [parts[0].parent.name]
 
 
 def test_parts_with_another_sector_picture_are_not_taken_up(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,10 +193,10 @@ def test_parts_with_another_sector_picture_are_not_taken_up(many: Path, monkeypa
     assert {int(inside.sum()) for _, _, inside in pack(many, sector=sector)} == {128}
 
 
-@pytest.mark.parametrize("length", [0, 100])
-def test_a_part_that_lost_its_end_is_made_again(many: Path, monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+@pytest.mark.parametrize("kept", [slice(0), slice(100), slice(600, None)], ids=["empty", "cut", "overwritten"])
+def test_a_part_that_is_not_whole_is_made_again(many: Path, monkeypatch: pytest.MonkeyPatch, kept: slice) -> None:
     part = broken_off(many, monkeypatch, recipe_of(many))[0]
-    part.write_bytes(part.read_bytes()[:length])
+    part.write_bytes(bytes(kept.start or 0) + part.read_bytes()[kept])
     assert len(pack(many)) == 80
 
 

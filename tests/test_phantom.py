@@ -198,6 +198,7 @@ def test_transthoracic_pictures_are_hazier_and_coarser() -> None:
         ({"domain": "tte", "angles": (30,)}, "domain tee"),
         ({"val": 0.6, "test": 0.4}, "train"),
         ({"val": -0.1}, "train"),
+        ({"val": 0.45, "test": 0.5}, "leave none of 3 patients for train"),
     ],
 )
 def test_bad_arguments_are_refused(arguments: dict[str, object], says: str) -> None:

@@ -153,6 +153,18 @@ def test_a_pretrained_segmenter_gives_all_but_the_last_layer(tmp_path: Path) -> 
     assert 0 < len(own) - len(same) <= 8
 
 
+def test_other_structures_take_over_no_output_however_many_there_are(tmp_path: Path) -> None:
+    start = Segmenter(TINY, CAMUS.structures)
+    save_segmenter(tmp_path / "start", start, CAMUS, (16, 16), {})
+    segmenter = Segmenter(TINY, ("LV", "LA", "RV"))
+    before = {name: weight.clone() for name, weight in segmenter.state_dict().items()}
+    take_over(segmenter, load_segmenter(tmp_path / "start"), "start")
+    wider = Segmenter(TINY, TEE.structures).state_dict()
+    for name, weight in segmenter.state_dict().items():
+        of_output = weight.shape != wider[name].shape
+        assert torch.equal(weight, before[name] if of_output else start.state_dict()[name])
+
+
 def test_what_pretraining_has_seen_is_seen(fit: Train, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_segmenter(tmp_path / "start", Segmenter(TINY, CAMUS.structures), CAMUS, (16, 16), {"seen": ["test1"]})
     run = fit(tmp_path, f"--model.pretrained={tmp_path / 'start'}")

@@ -275,7 +275,8 @@ def test_what_a_killed_writer_left_is_swept_and_a_living_ones_is_not(tmp_path: P
     import socket
 
     left, living = (tmp_path / f"f.h5.tmp-{socket.gethostname()}-{pid}-abc" for pid in (2**22 + 1, os.getpid()))
-    left.touch(), living.touch()
+    elsewhere = tmp_path / f"f.h5.tmp-{socket.gethostname()}-2-{2**22 + 1}-abc"  # of a host whose name begins alike
+    left.touch(), living.touch(), elsewhere.touch()
     write(tmp_path / "f.h5", INFO)
     assert not left.exists()
-    assert living.exists()
+    assert living.exists() and elsewhere.exists()

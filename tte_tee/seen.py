@@ -5,7 +5,6 @@ masks they learnt from or were tuned on. A record holds the records of what went
 of every ``seen`` in it is everybody.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from tte_tee.errors import UserError
@@ -34,17 +33,25 @@ def seen_in(record: Any, key: str = SEEN) -> set[str]:
 
 def learnt_from(record: Any) -> set[str]:
     """Those of :func:`seen_in` from whom something was learnt: all but ``mask_seen``, wherever each of them stands."""
+    return _seen_less(record, MASK_SEEN)
+
+
+def learnt_beyond_base(record: Any) -> set[str]:
+    """Those of :func:`seen_in` but those whom the base knew before it was adapted, wherever each of them stands.
+
+    Whom both a base and its adapter learnt from is taken for the base's.
+    """
+    return _seen_less(record, BASE_SEEN)
+
+
+def _seen_less(record: Any, key: str) -> set[str]:
+    """Union over records of ``seen`` less ``key``: whom one artefact excuses, another may have learnt from."""
     if isinstance(record, dict):
-        own = _names(record, SEEN) - _names(record, MASK_SEEN)
-        return own.union(*(learnt_from(value) for name, value in record.items() if name not in (SEEN, MASK_SEEN)))
+        own = _names(record, SEEN) - _names(record, key)
+        return own.union(*(_seen_less(value, key) for name, value in record.items() if name not in (SEEN, key)))
     if isinstance(record, list):
-        return set[str]().union(*(learnt_from(value) for value in record))
+        return set[str]().union(*(_seen_less(value, key) for value in record))
     return set()
-
-
-def learnt_beyond_base(record: Mapping[str, Any]) -> set[str]:
-    """Everybody whom an artefact knows but those whom its base knew before it was adapted."""
-    return seen_in(record) - seen_in(record, BASE_SEEN)
 
 
 def _names(record: dict[str, Any], key: str) -> set[str]:

@@ -84,7 +84,7 @@ def pack_folder(
         root: folder that the recipe's paths are relative to.
         out: path of the store.
         skip_bad: leaves bad files out and lists them, where otherwise the first one ends the pack.
-        dry_run: lists and checks, reads no pixels and writes nothing.
+        dry_run: lists and checks, reads no pixels and writes no store.
         workers: processes that read; None takes one per CPU core, 0 reads in this process.
         progress: shows a progress bar on stderr, if that is a terminal.
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from tte_tee.data.store import FrameInfo
 from tte_tee.errors import MachineError, UserError
+from tte_tee.files import sync_to_disk
 
 FINGERPRINT_LENGTH = 16  # hexadecimal digits
 
@@ -84,19 +85,19 @@ class Parts:
     ) -> None:
         if not self._shared:
             spoilt = kind is not None and issubclass(kind, self._dropped_by) and not issubclass(kind, MachineError)
-            self._clear(whole=kind is None or spoilt)
+            if kind is None or spoilt:
+                shutil.rmtree(self.folder, ignore_errors=True)
+            else:
+                with suppress(OSError):
+                    self.folder.rmdir()  # if it is empty
+            if kind is None:
+                self._clear_others()
         self._lock.close()
 
-    def _clear(self, *, whole: bool) -> None:
-        """Removes the folder, and those of others; or, where that is not the ``whole`` story, an empty one alone."""
-        if whole:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            for other in self._others():
-                with suppress(UserError, OSError), self._held(other):
-                    shutil.rmtree(other, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                self.folder.rmdir()
+    def _clear_others(self) -> None:
+        for other in self._others():
+            with suppress(UserError, OSError), self._held(other):
+                shutil.rmtree(other, ignore_errors=True)
 
     def _others(self) -> list[Path]:
         """Folders that another recipe, other files or other options left."""
@@ -108,8 +109,12 @@ class Parts:
         return self.folder / f"{number:06d}.npz"
 
     def has(self, number: int) -> bool:
-        """Whether the part is there, and has its end: a power cut can cost it that."""
-        return zipfile.is_zipfile(self.path(number))
+        """Whether the part is there, and as it was written: a power cut can cost it its end, a disk anything."""
+        try:
+            with zipfile.ZipFile(self.path(number)) as part:
+                return part.testzip() is None
+        except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+            return False
 
     @contextmanager
     def _held(self, folder: Path) -> Iterator[None]:
@@ -141,6 +146,7 @@ def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     try:
         with temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes the next argument for a name
+        sync_to_disk(temporary)
         temporary.replace(path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

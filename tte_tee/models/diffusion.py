@@ -29,7 +29,7 @@ STEPS = 12
 """Of a sampler, where nothing else is asked for."""
 SOLVER_ORDER = 2
 DECIDES = 4.0
-"""log(signal / noise) beyond which nothing of a frame is decided."""
+"""log(signal / noise), of amplitudes, beyond which nothing of a frame is decided."""
 
 
 def noise_schedule(prediction: Prediction = "v_prediction") -> DDPMScheduler:
@@ -114,7 +114,8 @@ def diffusion_loss(
 
 
 def time_steps(schedule: DDPMScheduler, count: int) -> list[int]:
-    """At most ``count`` time steps from the noisiest down, after that one even in log(signal / noise) from -4 to 4.
+    """At most ``count`` time steps from the noisiest down, after that one even in log(signal / noise), of
+    amplitudes, from -4 to 4.
 
     The brightness of a frame is a mean over thousands of pixels: it shows through noise that hides every one of
     them, and is decided in the noisiest tenth of the steps. Speckle is decided in the cleanest tenth. Even steps

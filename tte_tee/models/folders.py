@@ -118,7 +118,7 @@ def load_base(base: str) -> Base:
         _require(folder, "scheduler/scheduler_config.json")
         schedule = DDPMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
         digest = base_hash(folder)
-    except _UNREADABLE as error:
+    except (*_UNREADABLE, UserError) as error:
         raise UserError(f"{folder}: not a readable base ({first_line(error)}); train one with base_tte.yaml") from error
     return Base(Denoiser(config, unet), schedule, digest, folder, made)
 
@@ -189,7 +189,7 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
             raise ValueError(f"method '{record['method']}' is unknown")
         if tuple(rule["source"]) != tuple(denoiser.config.structures):
             raise ValueError("maskr2.json is for another base's structures")
-        target = LabelSpace(rule["target"]["name"], tuple(rule["target"]["structures"]))
+        target = _target(rule["target"])
         maskr2 = MaskR2(MaskMap(tuple(rule["source"]), target.structures, rule["place"]), learnable=rule["learnable"])
         maskr2.load_state_dict({"matrix": torch.tensor(rule["matrix"])})
         _check_finite(denoiser.unet, maskr2)
@@ -197,6 +197,13 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
     except _UNREADABLE as error:
         raise UserError(f"{folder}: not a readable adapter ({first_line(error)})") from error
     return Adapter(denoiser.eval(), loaded.schedule, maskr2, target, record, digest)
+
+
+def _target(values: dict[str, Any]) -> LabelSpace:
+    try:
+        return LabelSpace(values["name"], tuple(values["structures"]))
+    except UserError as error:
+        raise ValueError(str(error)) from error  # who reads the folder says which one it is
 
 
 def _check_finite(*networks: torch.nn.Module) -> None:

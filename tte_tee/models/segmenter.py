@@ -166,7 +166,7 @@ def load_segmenter(folder: str | Path) -> LoadedSegmenter:
         load_model(segmenter, str(folder / _WEIGHTS))
         if not all(torch.isfinite(weight).all() for weight in segmenter.state_dict().values()):
             raise ValueError("a weight is no finite number")
-    except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError, UserError) as error:
         raise UserError(f"{folder}: not a readable segmenter ({first_line(error)}); train one with 'fit'") from error
     return LoadedSegmenter(segmenter.eval(), space, (int(rows), int(columns)), record, file_hash(folder / _WEIGHTS))
 
@@ -180,9 +180,10 @@ def take_over(segmenter: Segmenter, other: LoadedSegmenter, folder: str) -> None
     if segmenter.config != other.segmenter.config:
         raise UserError(f"model.pretrained {folder}: is another network than model.network asks for; make them equal")
     own, weights = segmenter.state_dict(), other.segmenter.state_dict()
-    same = segmenter.structures == other.label_space.structures
-    kept = {name: weight for name, weight in weights.items() if same or own[name].shape == weight.shape}
-    segmenter.load_state_dict({**own, **kept})
+    if segmenter.structures != other.label_space.structures:
+        one_more = Segmenter(segmenter.config, (*segmenter.structures, "")).state_dict()
+        weights = {name: weight for name, weight in weights.items() if own[name].shape == one_more[name].shape}
+    segmenter.load_state_dict({**own, **weights})
 
 
 def as_input(image: np.ndarray) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tte_tee.anatomy import LabelSpace
-from tte_tee.data.curate.copying import check_out, record_of
+from tte_tee.data.curate.copying import check_out, join_licences, record_of
 from tte_tee.data.edits.operations import MaskFrame
 from tte_tee.data.edits.parse import Edit
 from tte_tee.data.leakage import patients_of_masks
@@ -87,7 +87,7 @@ def edit_masks(
         SEEN: sorted(seen),
         "from": [record_of(store)],
     }
-    tally, licence, text = EditTally(), f"edited masks; masks: {store.licence}", json.dumps(provenance)
+    tally, licence, text = EditTally(), _licence(store, edits), json.dumps(provenance)
     with StoreWriter(out, store.label_space, licence=licence, command=command, provenance=text) as writer:
         for index in with_bar([int(i) for i in indices], "editing masks", progress):
             info, (_, mask, sector) = store.info(index), store.frame(index)
@@ -98,6 +98,12 @@ def edit_masks(
                 writer.append(np.zeros_like(mask), edited.mask, edited.sector, _info(info, edited, edits))
         _check(tally, edits, store)
     return tally
+
+
+def _licence(store: EchoStore, edits: Sequence[Edit]) -> str:
+    """Of the masks, and of what else an edit reads."""
+    read = [edit.reads.licence for edit in edits if edit.reads]
+    return join_licences([f"edited masks; masks: {store.licence}", *(f"sector: {licence}" for licence in read)])
 
 
 def _edited(frame: MaskFrame, edits: Sequence[Edit], tally: EditTally) -> MaskFrame | None:

@@ -16,13 +16,14 @@ import pandas as pd
 from tte_tee.data.alike import refuse_other_kind
 from tte_tee.data.curate.copying import join_licences
 from tte_tee.data.exporters.record import RECORD, TABLE, write_record
-from tte_tee.data.leakage import refuse_telling
+from tte_tee.data.leakage import refuse_seen, refuse_telling
 from tte_tee.data.pictures import write_values
 from tte_tee.data.store import EchoStore, check_table
 from tte_tee.data.usable import usable_frames
 from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
 from tte_tee.files import check_new, new_folder, write_json, write_whole
+from tte_tee.seen import seen_in
 
 NIFTI, PNG = ".nii.gz", ".png"
 READERS = {NIFTI: "SimpleITKIO", PNG: "NaturalImage2DIO"}
@@ -139,6 +140,9 @@ def _check_patients(stores: Sequence[EchoStore], table: pd.DataFrame) -> None:
                 f"{named}: no real frame in split '{split}'; nnU-Net would divide patients by itself, so give "
                 "a store with both (see 'data split')"
             )
+    for number in real["store"][real["split"] != "test"].unique():
+        store = stores[number]
+        refuse_seen(patients["test"], seen_in(store.provenance), str(store.path), "what made its frames or masks")
     home = stores[real["store"][real["split"] == "train"].iloc[0]].path
     for number, generated in table[table["origin"] == _GENERATED].groupby("store"):
         drawn = generated["index"][generated["split"] == "train"]

@@ -222,7 +222,7 @@ def _has_colour(picture: np.ndarray) -> bool:
 
 
 def parse(section: Section) -> DicomImporter:
-    """Takes ``images``, ``masks``, ``patient``, ``view``, ``phases``, ``frames``, ``region``, ``doppler``, ``salt``."""
+    """Takes ``images``, ``masks``, ``patient``, ``view`` or ``views``, ``phases``, ``frames``, and DICOM's own keys."""
     images = parse_pattern(section, "images")
     groups = tuple(images.groupindex)
     patient = section.take("patient", str, default=None)

@@ -265,7 +265,8 @@ def _to_8_bits(path: Path, frame: np.ndarray, dataset: "Dataset") -> np.ndarray:
         frame = frame & ((1 << dataset.BitsStored) - 1)  # old files keep overlays, text among them, in the bits above
     if dataset.PhotometricInterpretation == "PALETTE COLOR":
         colour = apply_color_lut(frame, dataset)
-        return (colour >> 8 if colour.max() > 255 else colour).astype(np.uint8)
+        every = apply_color_lut(np.arange(1 << dataset.BitsStored, dtype=frame.dtype)[None], dataset)
+        return (colour >> 8 if every.max() > 255 else colour).astype(np.uint8)
     if dataset.BitsStored > 8:
         frame = _window(frame, dataset)
     frame = frame.astype(np.uint8)

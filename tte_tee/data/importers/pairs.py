@@ -215,7 +215,7 @@ class PairImporter:
 
 
 def parse_pairs(section: Section, *, named: bool = True) -> PairFinder:
-    """Takes ``images``, ``masks`` and ``patient``; if ``named``, also ``view`` or ``views``, and ``phases``."""
+    """Takes ``images``, ``masks``, ``patient`` and ``select``; if ``named``, ``view`` or ``views``, and ``phases``."""
     images = parse_pattern(section, "images")
     return pair_finder(section, images, section.take("masks", str), "images", named=named)
 

@@ -73,6 +73,11 @@ class PhantomSpec:
             raise UserError(
                 f"phantom: val {self.val} and test {self.test}; use shares of 0 or more that leave some for train"
             )
+        if self.cohort not in HELD_OUT and self.split(0) != "train":
+            raise UserError(
+                f"phantom: val {self.val} and test {self.test} leave none of {self.patients} patients for train; "
+                "ask for more patients or smaller shares"
+            )
 
     @property
     def cohort(self) -> str:

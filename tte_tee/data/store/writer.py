@@ -188,9 +188,11 @@ def _owner(process: int) -> str:
 
 def _sweep(path: Path) -> None:
     """Removes what writers of the same store left when they were killed: those whose process is gone."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.tmp-{glob.escape(socket.gethostname())}-*"):
-        process = left.name.split("-")[-2]
-        if process.isdigit() and not _alive(int(process)):
+    # Other hosts write here, too, and the name of one may begin with that of another.
+    mine = re.compile(rf"{re.escape(path.name)}\.tmp-{re.escape(socket.gethostname())}-(\d+)-[0-9a-f]+")
+    for left in path.parent.glob(f"{glob.escape(path.name)}.tmp-*"):
+        found = mine.fullmatch(left.name)
+        if found and not _alive(int(found[1])):
             left.unlink(missing_ok=True)
 
 

@@ -77,7 +77,8 @@ def load(path: Path, device: str) -> Extractor:
     def scaled(frames: np.ndarray) -> Tensor:
         image = colour(frames)
         if (side := min(image.shape[-2:])) < _LEAST:
-            image = interpolate(image, scale_factor=_LEAST / side, mode="bilinear")
+            size = [round(length * _LEAST / side) for length in image.shape[-2:]]
+            image = interpolate(image, size=size, mode="bilinear")
         return image.mul(2).sub(1).to(device)
 
     def compute(frames: np.ndarray) -> Tensor:
