@@ -13,13 +13,14 @@ import json
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tte_tee.cli import main as tte_tee
 from tte_tee.seen import published
+from tte_tee.synthesis.frames import Precision
 
 CONFIGS = Path(__file__).parents[1] / "lightning_configs"
-PRECISION = os.environ.get("PRECISION", "bf16")
+PRECISION = cast(Precision, os.environ.get("PRECISION", "bf16"))
 """Of training and drawing: ``bf16``, or ``32`` where the processor emulates bfloat16, twenty times slower."""
 ARMS = ("seg_real", "seg_real_strong_aug", "seg_pretrained_tte", "seg_all_real")
 KEPT = (

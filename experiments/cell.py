@@ -15,6 +15,7 @@ from grid import HERE, Artefact, Cell, Grid, Json, Stage, load_grid
 from workflow import benchmark
 
 from tte_tee.data.curate.inspect import write_sheet
+from tte_tee.data.curate.numbers import count_store
 from tte_tee.data.store import EchoStore
 from tte_tee.files import write_json
 from tte_tee.report.shape import SCHEMA
@@ -132,13 +133,20 @@ def copy_pictures(parts: dict[str, Stage], work: Path, beside: Path, hardest: st
     for name, (pattern, called) in chosen.items():
         found: list[Path] = sorted((parts[name].folder(work)).glob(pattern)) if name in parts else []
         if found:
-            beside.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(beside / f"{called}.webp"), cv2.imread(str(found[-1])), QUALITY)
+            make_small(found[-1], beside / f"{called}.webp")
     if "synthesise" in parts:
         with TemporaryDirectory() as folder:
             sheet = Path(folder) / "drawn.png"
-            write_sheet(EchoStore(parts["synthesise"].folder(work) / "synthetic.h5"), sheet, DRAWN)
-            cv2.imwrite(str(beside / "drawn.webp"), cv2.imread(str(sheet)), QUALITY)
+            write_sheet(count_store(EchoStore(parts["synthesise"].folder(work) / "synthetic.h5")), sheet, DRAWN)
+            make_small(sheet, beside / "drawn.webp")
+
+
+def make_small(picture: Path, out: Path) -> None:
+    """A picture as WebP."""
+    image = cv2.imread(str(picture))
+    assert image is not None, f"{picture} is no picture"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    cv2.imwrite(str(out), image, QUALITY)
 
 
 def main() -> None:

@@ -120,7 +120,7 @@ def audit(adapter: Path, extractors: list[str], study: Study) -> Json:
     new, own = folder / "new.h5", folder / "own.h5"
     synthesize(new, adapter, study.masks, USUAL)
     synthesize(own, adapter, study.few, USUAL, "--split", "train")
-    audits = {
+    audits: dict[str, tuple[Any, ...]] = {
         "mask_fidelity": ("masks", "--real", study.masks, "--split", "test", "--segmenter", study.judge),
         "fidelity": ("fidelity", "--real", study.real, "--ceiling", study.unadapted,
                      "--extractor", f"segmenter={study.judge}", *extractors),

@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import monai
 import numpy as np
@@ -80,7 +81,7 @@ PERTURBATIONS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]
 def monai_scores(found: np.ndarray, truth: np.ndarray, grid: Grid) -> dict[str, float]:
     """MONAI's functions on one region ``[H, W]`` each."""
     a, b = (torch.as_tensor(region)[None, None].float() for region in (found, truth))
-    far = {"include_background": True, "spacing": grid.step}
+    far: dict[str, Any] = {"include_background": True, "spacing": grid.step}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of empty masks, which are meant here
         values = {
@@ -179,7 +180,9 @@ def mean_with_a_miss() -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         metric(torch.cat([disc.roll(1, 2), 0 * disc]), torch.cat([disc, disc]))
-        return float(metric.aggregate())
+        mean = metric.aggregate()
+    assert isinstance(mean, torch.Tensor)
+    return float(mean)
 
 
 def as_table(rows: dict[str, dict[str, float | str]], corner: str, digits: str) -> str:

@@ -89,12 +89,12 @@ class Stages:
         config = self.study["base"]
         if config == "shipped":
             return "shipped"
-        data = ["--data=EchoDataModule", "--data.store", self.store("base")]
+        data: list[Word] = ["--data=EchoDataModule", "--data.store", self.store("base")]
         return self._fit("pretrain", config, "base", data, seed=0).leaves(BASE)
 
     def judge(self) -> Artefact:
         """The segmenter of other patients that judges mask fidelity."""
-        words = ["--data.real", self.store("others"), "--data.test", self._test()]
+        words: list[Word] = ["--data.real", self.store("others"), "--data.test", self._test()]
         return self._fit("pretrain", "seg_others", "segmenter", words, seed=0).leaves(SEGMENTER)
 
     def adapt(self, arm: Arm, real: Artefact) -> Stage:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
-from conftest import write_store
+from conftest import generated, write_store
 
 from tte_tee.anatomy import TEE, LabelSpace
 from tte_tee.cli import main as tte_tee
@@ -23,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
-from cell import cohort_or_split  # noqa: E402
+from cell import cohort_or_split, copy_pictures  # noqa: E402
 from gpus import take  # noqa: E402
 from grid import Grid, Stage, load_grid  # noqa: E402
 from grid_file import RULES, GridError  # noqa: E402
@@ -306,6 +307,19 @@ def test_a_cell_says_whom_it_was_tested_on(cohorts: list[str], found: str, tmp_p
             )
             writer.append(*np.ones((3, 8, 8), np.uint8), info)
     assert cohort_or_split(cell, tmp_path, "test") == found
+
+
+def test_a_cell_keeps_its_pictures_small(tee_store: Path, tmp_path: Path) -> None:
+    parts = load_grid("smoke").cell("lora_mlp-ssm-1to1", 0).parts
+    store = parts["synthesise"].folder(tmp_path) / "synthetic.h5"
+    preview = parts["adapt"].folder(tmp_path) / "version_0/previews/step_000004.png"
+    for path in (store, preview):
+        path.parent.mkdir(parents=True)
+    generated(tee_store, store)
+    cv2.imwrite(str(preview), np.zeros((8, 8), np.uint8))
+    copy_pictures(parts, tmp_path, tmp_path / "beside", "RV")
+    assert {path.name for path in (tmp_path / "beside").iterdir()} == {"drawn.webp", "gallery.webp"}
+    assert cv2.imread(str(tmp_path / "beside/drawn.webp")).std() > 5
 
 
 def test_a_gpu_is_held_by_one_command_at_a_time(tmp_path: Path) -> None:

@@ -114,8 +114,9 @@ def diffusion_loss(
 
 
 def time_steps(schedule: DDPMScheduler, count: int) -> list[int]:
-    """At most ``count`` time steps from the noisiest down, after that one even in log(signal / noise), of
-    amplitudes, from -4 to 4.
+    """At most ``count`` time steps from the noisiest down, after that one even in log(signal / noise) from -4 to 4.
+
+    Signal and noise are amplitudes.
 
     The brightness of a frame is a mean over thousands of pixels: it shows through noise that hides every one of
     them, and is decided in the noisiest tenth of the steps. Speckle is decided in the cleanest tenth. Even steps

@@ -5,8 +5,16 @@ from importlib import import_module
 from tte_tee.data.importers.contract import Importer
 from tte_tee.data.section import Section
 
-TYPES = ("camus", "cardiac_uda", "folder", "dicom", "echonet_dynamic", "mvseg", "nnunet")
-"""Values of ``type`` in a recipe: modules of this package that have ``parse``."""
+TYPES = {
+    "camus": "camus",
+    "cardiac_uda": "cardiac_uda",
+    "folder": "folder",
+    "dicom": "dicom",
+    "echonet_dynamic": "echonet_dynamic",
+    "mvseg": "mvseg",
+    "nnunet": "nnunet",
+}
+"""Value of ``type`` in a recipe -> module of this package that has ``parse``."""
 
 
 def parse_importer(section: Section) -> Importer:
@@ -15,5 +23,5 @@ def parse_importer(section: Section) -> Importer:
     Raises:
         UserError: the type is unknown, or one of its keys is wrong.
     """
-    kind = section.choice("type", TYPES) if section.has("type") else section.take("type", str, default="folder")
-    return import_module(f"{__name__}.{kind}").parse(section)
+    kind = section.choice("type", tuple(TYPES)) if section.has("type") else section.take("type", str, default="folder")
+    return import_module(f"{__name__}.{TYPES[kind]}").parse(section)
