@@ -10,21 +10,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pytest
 import yaml
-from conftest import generated, write_store
+from conftest import write_store
 
-from tte_tee.anatomy import TEE, LabelSpace
+from tte_tee.anatomy import LabelSpace
 from tte_tee.cli import main as tte_tee
-from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
+from tte_tee.data.store import EchoStore
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = ROOT / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
-from cell import cohort_or_split, copy_pictures  # noqa: E402
 from gpus import take  # noqa: E402
 from grid import Grid, Stage, load_grid  # noqa: E402
 from grid_file import RULES, GridError  # noqa: E402
@@ -188,34 +185,6 @@ def test_a_wrong_arm_is_refused(arm: dict[str, Any], said: str) -> None:
         changed(lambda file: file["grids"]["smoke"]["arms"].append(arm))
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (lambda file: file["studies"]["tiny"].pop("test_store"), "study tiny: lacks 'test_store'"),
-        (lambda file: file["studies"]["tiny"].update(tested_on="test"), "study tiny: 'tested_on' is unknown"),
-        (lambda file: file["grids"]["smoke"].pop("device"), "grid smoke: lacks 'device'"),
-        (lambda file: file["grids"]["smoke"].update(study="mine"), "grid smoke is of study 'mine'; there are camus20"),
-        (lambda file: file["grids"]["smoke"]["synthesis"].pop("steps"), "synthesis of grid smoke: lacks 'steps'"),
-        (lambda file: file["grids"]["smoke"]["seconds"].pop("cell"), "seconds of grid smoke: lacks 'cell'"),
-        (lambda file: file["grids"]["smoke"].update(arms=["seg_real"]), "arms of grid smoke are a list"),
-        (lambda file: file["grids"].pop("smoke"), "no grid 'smoke'; there are camus"),
-    ],
-)
-def test_a_wrong_file_is_refused(change: Callable[[dict[str, Any]], None], said: str, tmp_path: Path) -> None:
-    file = copy.deepcopy(FILE)
-    change(file)
-    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(file))
-    with pytest.raises(GridError, match=said):
-        load_grid("smoke", tmp_path / "grid.yaml")
-
-
-def test_a_file_that_is_no_yaml_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "grid.yaml").write_text("studies: [\n")
-    for file in (tmp_path / "grid.yaml", tmp_path / "missing.yaml"):
-        with pytest.raises(GridError, match=f"{file}: cannot be read: "):
-            load_grid("smoke", file)
-
-
 def finish(grid: Grid, results: Path, *arms: str) -> None:
     """Leaves files that say that the cells of some arms are done."""
     for cell in grid.cells:
@@ -286,40 +255,6 @@ def test_folders_may_have_blanks_in_their_names(tmp_path: Path) -> None:
     words = [sys.executable, "experiments/workflow.py", "plan", "--grid", "smoke", "--work", str(tmp_path / "a b")]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert not done.returncode and "grid smoke: " in done.stdout, done.stderr
-
-
-@pytest.mark.parametrize(("cohorts", "found"), [(["none"], "test"), (["pool"], "pool"), (["pool", "none"], "test")])
-def test_a_cell_says_whom_it_was_tested_on(cohorts: list[str], found: str, tmp_path: Path) -> None:
-    cell = load_grid("smoke").cell("seg_real", 0)
-    store = next(stage for stage in cell.parts["evaluate"].inputs if stage.rule == "store")
-    path = store.folder(tmp_path) / store.writes
-    path.parent.mkdir(parents=True)
-    with StoreWriter(path, TEE, licence="none", command="test", provenance="{}") as writer:
-        for number, cohort in enumerate(cohorts):
-            info = FrameInfo(
-                key=cohort,
-                patient=f"p{number}",
-                view="ME4C",
-                split="test",
-                origin="phantom",
-                mask_source="phantom",
-                cohort=cohort,
-            )
-            writer.append(*np.ones((3, 8, 8), np.uint8), info)
-    assert cohort_or_split(cell, tmp_path, "test") == found
-
-
-def test_a_cell_keeps_its_pictures_small(tee_store: Path, tmp_path: Path) -> None:
-    parts = load_grid("smoke").cell("lora_mlp-ssm-1to1", 0).parts
-    store = parts["synthesise"].folder(tmp_path) / "synthetic.h5"
-    preview = parts["adapt"].folder(tmp_path) / "version_0/previews/step_000004.png"
-    for path in (store, preview):
-        path.parent.mkdir(parents=True)
-    generated(tee_store, store)
-    cv2.imwrite(str(preview), np.zeros((8, 8), np.uint8))
-    copy_pictures(parts, tmp_path, tmp_path / "beside", "RV")
-    assert {path.name for path in (tmp_path / "beside").iterdir()} == {"drawn.webp", "gallery.webp"}
-    assert cv2.imread(str(tmp_path / "beside/drawn.webp")).std() > 5
 
 
 def test_a_gpu_is_held_by_one_command_at_a_time(tmp_path: Path) -> None:
