@@ -1,6 +1,8 @@
 """Label spaces: which structures a mask can hold, and the id of each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from tte_tee.anatomy.structures import STRUCTURES
 from tte_tee.errors import UserError
@@ -27,6 +29,20 @@ class LabelSpace:
             )
         if not self.structures or len(set(self.structures)) != len(self.structures):
             raise UserError(f"label space '{self.name}': name each structure once, and at least one")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Out of what :meth:`to_json` gave.
+
+        Raises:
+            UserError: as above.
+            LookupError, TypeError: it is not that.
+        """
+        return cls(values["name"], tuple(values["structures"]))
+
+    def to_json(self) -> dict[str, Any]:
+        """As stores and the folders of models record it."""
+        return {"name": self.name, "structures": list(self.structures)}
 
     @property
     def ids(self) -> dict[str, int]:

@@ -145,7 +145,7 @@ def save_adapter(
             plain_unet(denoiser.unet).save_pretrained(temporary / "unet")
         rule = {
             "source": mask_map.source,
-            "target": {"name": target.name, "structures": target.structures},
+            "target": target.to_json(),
             "place": dict(mask_map.place),
             "learnable": maskr2.learnable,
             "matrix": maskr2.matrix.detach().tolist(),
@@ -201,7 +201,7 @@ def load_adapter(folder: str | Path, base: str | None = None) -> Adapter:
 
 def _target(values: dict[str, Any]) -> LabelSpace:
     try:
-        return LabelSpace(values["name"], tuple(values["structures"]))
+        return LabelSpace.from_json(values)
     except UserError as error:
         raise ValueError(str(error)) from error  # who reads the folder says which one it is
 

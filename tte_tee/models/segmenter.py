@@ -141,7 +141,7 @@ def save_segmenter(
         save_model(segmenter, str(temporary / _WEIGHTS))  # DynUNet knows its layers under two names each
         values = {
             "network": asdict(segmenter.config),
-            "label_space": {"name": label_space.name, "structures": label_space.structures},
+            "label_space": label_space.to_json(),
             "image_size": image_size,
             "provenance": record,
         }
@@ -160,7 +160,7 @@ def load_segmenter(folder: str | Path) -> LoadedSegmenter:
     try:
         network = dict(values["network"])
         config = SegmenterConfig(network["network"], tuple(network["channels"]), network["dropout"])
-        space = LabelSpace(values["label_space"]["name"], tuple(values["label_space"]["structures"]))
+        space = LabelSpace.from_json(values["label_space"])
         (rows, columns), record = values["image_size"], dict(values["provenance"])
         segmenter = Segmenter(config, space.structures)
         load_model(segmenter, str(folder / _WEIGHTS))

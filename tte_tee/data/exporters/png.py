@@ -115,7 +115,7 @@ def _recipe(store: EchoStore, name: str) -> dict[str, Any]:
         "masks": f"masks/{file}" if labelled else "none",
         "views": {view: view for view in sorted(table["view"].unique())},
         "phases": {phase: phase for phase in sorted(table["phase"].unique())},
-        "label_space": {"name": space.name, "structures": list(space.structures)},
+        "label_space": space.to_json(),
     }
     if labelled:
         recipe["labels"] = {0: "background", **{label: structure for structure, label in space.ids.items()}}

@@ -72,7 +72,7 @@ def load_shape_model(folder: str | Path) -> ShapeModel:
 
 
 def _build(values: dict[str, Any], arrays: dict[str, np.ndarray]) -> ShapeModel:
-    space = LabelSpace(values["label_space"]["name"], tuple(values["label_space"]["structures"]))
+    space = LabelSpace.from_json(values["label_space"])
     rows, columns = map(int, values["image_size"])
     views = {}
     for name, view in values["views"].items():

@@ -114,7 +114,7 @@ class ShapeModel:
     def core(self) -> dict[str, Any]:
         """All that decides a draw or says where it comes from, but the arrays, as plain values."""
         return {
-            "label_space": {"name": self.label_space.name, "structures": list(self.label_space.structures)},
+            "label_space": self.label_space.to_json(),
             "image_size": list(self.image_size),
             "training": {"store": self.store, "licence": self.licence},
             "views": {

@@ -159,7 +159,7 @@ def read_table(file: h5py.File) -> pd.DataFrame:
 
 def _label_space(path: Path, space: Any) -> LabelSpace:
     try:
-        return LabelSpace(space["name"], tuple(space["structures"]))
+        return LabelSpace.from_json(space)
     except UserError as error:
         raise UserError(f"{path}: {error}; pack it again") from error
 

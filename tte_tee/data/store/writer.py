@@ -48,7 +48,7 @@ class StoreWriter:
         self._temporary = self.path.parent / f"{self.path.name}.tmp-{_owner(os.getpid())}-{uuid.uuid4().hex[:8]}"
         self._attributes = {
             "schema_version": SCHEMA_VERSION,
-            "label_space": json.dumps({"name": label_space.name, "structures": label_space.structures}),
+            "label_space": json.dumps(label_space.to_json()),
             "licence": licence,
             "command": command,
             "provenance": provenance,
