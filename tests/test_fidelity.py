@@ -21,6 +21,7 @@ from tte_tee.evaluation.fidelity import Options, compare
 from tte_tee.evaluation.fidelity.estimates import position
 from tte_tee.evaluation.fidelity.frames import draw_sets, other_set, real_set
 from tte_tee.models.extractors import Extractor
+from tte_tee.report.fidelity import _spread
 from tte_tee.seen import learnt_from
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -134,6 +135,11 @@ def test_a_folder_of_json_and_pictures(record: dict[str, Any], real: Path, extra
         "segmenter": 64,
         "lpips_alexnet": 64,
     }
+
+
+@pytest.mark.parametrize(("mean", "sd", "shown"), [(14.12, 9.6, "14.1 ± 10"), (0.00631, 0.0091, "0.00631 ± 0.009")])
+def test_a_large_spread_is_written_out(mean: float, sd: float, shown: str) -> None:
+    assert _spread({"mean": mean, "sd": sd}) == shown
 
 
 def test_the_table_shows_numbers_and_reasons(

@@ -89,9 +89,14 @@ def _cells(row: Mapping[str, Any], reasons: dict[str, str]) -> list[str]:
 
 
 def _spread(estimate: Mapping[str, Any]) -> str:
-    deviation = f" ± {estimate['sd']:.1g}" if "sd" in estimate else ""
-    subsets = f" [{estimate['subset_sd']:.1g}]" if "subset_sd" in estimate else ""
-    return f"{estimate['mean']:.3g}{deviation}{subsets}"
+    deviation = f" ± {_rounded(estimate['sd'], 1)}" if "sd" in estimate else ""
+    subsets = f" [{_rounded(estimate['subset_sd'], 1)}]" if "subset_sd" in estimate else ""
+    return f"{_rounded(estimate['mean'], 3)}{deviation}{subsets}"
+
+
+def _rounded(value: float, digits: int) -> str:
+    """So many digits that count, and 10 instead of 1e+01."""
+    return f"{float(f'{value:.{digits}g}'):g}"
 
 
 def _letter(number: int) -> str:
