@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tte_tee.data.workers import in_order, rank
+from tte_tee.data import workers
+from tte_tee.data.workers import in_order, rank, with_bar
 from tte_tee.errors import UserError
 
 
@@ -45,3 +46,17 @@ def test_every_process_has_a_rank_of_its_own() -> None:
     ranks = list(in_order(eval, [(asked,)] * 8, workers=2, description="", progress=False))
     assert set(ranks) == {0, 1}
     assert rank() == 0
+
+
+def test_a_log_file_gets_lines_in_place_of_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert list(with_bar("abc", "drawing", progress=True)) == ["a", "b", "c"]
+    assert capsys.readouterr().err == ""  # done at once
+    monkeypatch.setattr(workers, "_QUIET", 0.0)
+    list(with_bar("abc", "drawing", progress=True))
+    assert capsys.readouterr().err.splitlines() == [f"drawing: {done} of 3" for done in range(3)]
+    list(with_bar(iter("ab"), "[drawing]", progress=True))
+    assert capsys.readouterr().err.splitlines() == ["[drawing]: 0", "[drawing]: 1"]
+    list(with_bar("abc", "drawing", progress=False))
+    assert capsys.readouterr().err == ""

@@ -1,11 +1,12 @@
-"""A function over many jobs in several processes: results in order, with a bar, and no process left behind."""
+"""A function over many jobs in several processes: results in order, with a bar or lines, and no process left behind."""
 
 import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -21,6 +22,7 @@ from tte_tee.errors import MachineError
 T = TypeVar("T")
 _FEW = 4  # jobs that are done sooner than a process starts
 _AHEAD = 8  # jobs per process that are begun before the first of them is taken
+_QUIET = 20.0  # seconds from line to line of a log file; what is done sooner says nothing
 _rank = 0
 
 
@@ -39,7 +41,7 @@ def in_order(
         jobs: arguments; must pickle.
         workers: processes; None takes one per CPU core, 0 runs here.
         description: stands before the progress bar.
-        progress: shows the bar on stderr, if that is a terminal.
+        progress: shows how far it is on stderr: a bar on a terminal, else a line now and then.
 
     Raises:
         MachineError: a worker died. Its error, or that of any job, ends the others at once.
@@ -50,10 +52,27 @@ def in_order(
 
 
 def with_bar(items: Iterable[T], description: str, progress: bool, total: int | None = None) -> Iterable[T]:
-    """The items, with a bar on stderr if that is wanted and a terminal; ``total`` for what has no length."""
-    console = Console(stderr=True)
-    shown = progress and console.is_terminal
-    return track(items, escape(description), total, console=console, disable=not shown, transient=True)
+    """The items; how far they are on stderr if that is wanted, a bar on a terminal, else a line now and then.
+
+    Args:
+        items: the items.
+        description: stands before the bar, and in every line.
+        progress: whether to show anything.
+        total: of what has no length.
+    """
+    console, about = Console(stderr=True), escape(description)
+    if progress and not console.is_terminal:
+        return _with_lines(items, about, console, len(items) if isinstance(items, Sized) else total)
+    return track(items, about, total, console=console, disable=not progress, transient=True)
+
+
+def _with_lines(items: Iterable[T], about: str, console: Console, total: int | None) -> Iterator[T]:
+    said = time.monotonic()
+    for done, item in enumerate(items):
+        if time.monotonic() - said >= _QUIET:
+            said = time.monotonic()
+            console.print(f"{about}: {done:,}" + (f" of {total:,}" if total else ""))
+        yield item
 
 
 def _here(function: Callable[..., Any], jobs: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
