@@ -31,8 +31,9 @@ from sampling import USUAL, synthesize
 
 from tte_tee.cli import main as tte_tee
 from tte_tee.data.phantom import study_spec
-from tte_tee.data.phantom.frame import Patient, acquire, derived_seed, draw_heart, draw_patient
-from tte_tee.data.phantom.write import DOMAINS, LICENCE, plane_names
+from tte_tee.data.phantom.frame import Patient, acquire, draw_heart, draw_patient
+from tte_tee.data.phantom.planes import PHASES, acquisition_seed, plane_names
+from tte_tee.data.phantom.write import DOMAINS, LICENCE
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 from tte_tee.provenance import provenance
 
@@ -69,8 +70,8 @@ def write_added(work: Path, kind: str, seed: int, count: int) -> Path:
             patient, name = added(kind, seed, number), f"{kind}-{number:04d}"
             for angle in ANGLES:
                 view, study = plane_names("tee", angle)
-                acquisition = derived_seed("tee", NEW, 1000 * seed + number, "acquisition", angle)
-                for phase in ("ED", "ES"):
+                acquisition = acquisition_seed("tee", NEW, 1000 * seed + number, angle)
+                for phase in PHASES:
                     frame = acquire(patient, "tee", angle, phase, acquisition, 64)
                     info = FrameInfo(
                         key=f"{name}/{study}/{phase}",

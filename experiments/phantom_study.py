@@ -29,7 +29,6 @@ from tte_tee.data.phantom.frame import (
     PATIENTS,
     Patient,
     acquire,
-    derived_seed,
     draw_heart,
     draw_patient,
     survey,
@@ -37,6 +36,7 @@ from tte_tee.data.phantom.frame import (
 )
 from tte_tee.data.phantom.heart import Tissue
 from tte_tee.data.phantom.masks import SOURCES
+from tte_tee.data.phantom.planes import PHASES, acquisition_seed
 from tte_tee.data.phantom.version import stamp
 from tte_tee.data.pictures import colour_mask, contact_sheet, grey, write_png
 from tte_tee.data.store import EchoStore
@@ -121,7 +121,7 @@ def populations(options: argparse.Namespace) -> dict:
 
 def _areas(domain: str, population: str, index: int) -> list[float]:
     shape = draw_heart(domain, TEXTURE, index, population)
-    plane, sector, _ = survey(Patient(shape), "tee", 0, derived_seed(domain, TEXTURE, index, "acquisition", 0))
+    plane, sector, _ = survey(Patient(shape), "tee", 0, acquisition_seed(domain, TEXTURE, index, 0))
     mask, _ = trace(shape.at("ED"), plane, sector, TEE, 128)
     pixel = float(np.prod(sector.spacing(128)))
     return [float((mask == label).sum()) * pixel for label in TEE.ids.values()]
@@ -165,9 +165,9 @@ def _phantom_texture(domain: str, patients: int) -> dict[str, Texture]:
     for index in range(patients):
         patient = draw_patient(domain, TEXTURE, index)
         for angle in (0, 90) if domain == "tte" else (0,):
-            seed = derived_seed(domain, TEXTURE, index, "acquisition", angle)
+            seed = acquisition_seed(domain, TEXTURE, index, angle)
             plane, sector, _ = survey(patient, domain, angle, seed)
-            for phase in ("ED", "ES"):
+            for phase in PHASES:
                 frame = acquire(patient, domain, angle, phase, seed, SIZE)
                 tissue = patient.shape.at(phase).slice(plane.points(*sector.pixels(SIZE))).tissue
                 for name, texture_ in textures.items():
@@ -219,7 +219,7 @@ def gallery(path: Path) -> None:
         for index in range(3):
             patient, row = draw_patient(domain, TEXTURE, index), []
             for angle, phase in ((0, "ED"), (0, "ES"), (90, "ED")):
-                seed = derived_seed(domain, TEXTURE, index, "acquisition", angle)
+                seed = acquisition_seed(domain, TEXTURE, index, angle)
                 frame = acquire(patient, domain, angle, phase, seed, 96)
                 row += [grey(frame.image), colour_mask(frame.mask, frame.sector, DOMAINS[domain])]
             rows.append(row)

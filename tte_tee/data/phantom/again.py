@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 
-from tte_tee.data.phantom.frame import DOMAINS, acquire, derived_seed, draw_patient
+from tte_tee.data.phantom.frame import DOMAINS, acquire, draw_patient
+from tte_tee.data.phantom.planes import acquisition_seed
 from tte_tee.data.store import EchoStore, FrameInfo
 from tte_tee.errors import UserError
 
@@ -37,5 +38,5 @@ def acquire_again(store: EchoStore, index: int, take: int) -> np.ndarray:
 
 def _angle(info: FrameInfo, who: tuple[str, int, int]) -> int | None:
     """The plane whose acquisition has the frame's seed, degrees."""
-    given = (a for a in range(91) if derived_seed(who[0], who[1], who[2], "acquisition", a) == info.seed)
+    given = (a for a in range(91) if acquisition_seed(*who, a) == info.seed)
     return next(given, None)

@@ -14,9 +14,10 @@ import numpy as np
 
 from tte_tee.anatomy import TEE
 from tte_tee.data.phantom.frame import PATIENTS, derived_seed, draw_heart, trace
+from tte_tee.data.phantom.planes import PHASES, acquisition_seed, check_angles, frame_key, plane_names, planes
 from tte_tee.data.phantom.probe import transoesophageal
 from tte_tee.data.phantom.version import stamp
-from tte_tee.data.phantom.write import LICENCE, MAXIMUM_SIZE, MINIMUM_SIZE, check_angles, command_of, plane_names
+from tte_tee.data.phantom.write import LICENCE, MAXIMUM_SIZE, MINIMUM_SIZE, command_of
 from tte_tee.data.store import FrameInfo, StoreWriter
 from tte_tee.data.workers import with_bar
 from tte_tee.errors import UserError
@@ -87,11 +88,11 @@ def write_heart_masks(spec: HeartMasks, path: str | Path, *, progress: bool = Fa
 def _append_heart(store: StoreWriter, spec: HeartMasks, index: int) -> None:
     # The source's name parts its hearts from the phantom's, which are drawn under ``tte`` and ``tee``.
     shape = draw_heart(spec.source, spec.seed, index, SOURCES[spec.source])
-    for angle in (0, *sorted(spec.angles), 90):
-        seed = derived_seed(spec.source, spec.seed, index, "acquisition", angle)
+    for angle in planes(spec.angles):
+        seed = acquisition_seed(spec.source, spec.seed, index, angle)
         rng = np.random.default_rng(derived_seed(seed, "probe"))
         plane, sector = transoesophageal(shape.at("ED"), angle, rng)
-        for phase in ("ED", "ES"):
+        for phase in PHASES:
             mask, inside = trace(shape.at(phase), plane, sector, TEE, spec.size)
             info = _info(spec, index, angle, phase, sector.spacing(spec.size), seed)
             store.append(np.zeros_like(mask), mask, inside, info)
@@ -102,7 +103,7 @@ def _info(spec: HeartMasks, index: int, angle: int, phase: str, spacing: tuple[f
     view, study = plane_names("tee", angle)
     patient = spec.patient(index)
     return FrameInfo(
-        key=f"{patient}/{view if angle in (0, 90) else study}/{phase}",
+        key=frame_key(patient, "tee", angle, phase),
         patient=patient,
         view=view,
         split="train",

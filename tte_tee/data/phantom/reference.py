@@ -5,7 +5,8 @@ import hashlib
 import numpy as np
 
 from tte_tee.data.phantom.body import Array
-from tte_tee.data.phantom.frame import DOMAINS, Frame, acquire, derived_seed, draw_patient
+from tte_tee.data.phantom.frame import DOMAINS, Frame, acquire, draw_patient
+from tte_tee.data.phantom.planes import acquisition_seed
 
 SEED = 90
 SIZE = 64
@@ -53,4 +54,4 @@ def fingerprint(arrays: dict[str, Array]) -> str:
 
 def _frame(domain: str, index: int, angle: int, phase: str) -> Frame:
     patient = draw_patient(domain, SEED, index)
-    return acquire(patient, domain, angle, phase, derived_seed(domain, SEED, index, "acquisition", angle), SIZE)
+    return acquire(patient, domain, angle, phase, acquisition_seed(domain, SEED, index, angle), SIZE)

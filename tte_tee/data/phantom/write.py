@@ -1,14 +1,13 @@
 """A whole phantom store: patients, views and phases, split by patient."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tte_tee.anatomy import CAMUS
-from tte_tee.data.phantom.frame import DOMAINS, Frame, acquire, derived_seed, draw_patient
+from tte_tee.data.phantom.frame import DOMAINS, Frame, acquire, draw_patient
+from tte_tee.data.phantom.planes import acquisition_seed, check_angles, frame_key, plane_names, shots
 from tte_tee.data.phantom.version import stamp
 from tte_tee.data.store import HELD_OUT, FrameInfo, StoreWriter
 from tte_tee.data.workers import in_order
@@ -18,14 +17,14 @@ from tte_tee.provenance import made_with
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-COHORT_OF = {
-    ("tte", 1): "base",
-    ("tee", 11): "adaptation",
-    ("tee", 12): "pool",
-    ("tee", 13): "test",
-    ("tee", 14): "confirmatory",
+COHORTS = {
+    "base": ("tte", 1),
+    "adaptation": ("tee", 11),
+    "pool": ("tee", 12),
+    "test": ("tee", 13),
+    "confirmatory": ("tee", 14),
 }
-"""(domain, seed) -> the cohort that all its hearts are in; those of other seeds are in none."""
+"""Domain and seed of each cohort: all their hearts are in it, however many are drawn; those of others are in none."""
 LICENCE = "CC0-1.0 (synthetic)"
 MINIMUM_SIZE, MAXIMUM_SIZE = 16, 4096
 _UNSAID = ("angles", "first", "val", "test")
@@ -82,7 +81,7 @@ class PhantomSpec:
     @property
     def cohort(self) -> str:
         """Cohort of every patient."""
-        return COHORT_OF.get((self.domain, self.seed), "none")
+        return next((name for name, whose in COHORTS.items() if whose == (self.domain, self.seed)), "none")
 
     def split(self, index: int) -> str:
         """Split of patient ``index``; held-out cohorts are for testing alone."""
@@ -100,19 +99,6 @@ class PhantomSpec:
     def command(self, out: str) -> str:
         """The command line that makes this store as ``out``."""
         return command_of(self, "data phantom", out)
-
-
-def check_angles(kind: str, angles: Sequence[int]) -> None:
-    """Refuses further omniplane angles that are no planes between the two standard ones.
-
-    Raises:
-        UserError: saying which are meant; ``kind`` begins the message.
-    """
-    if any(not 0 < angle < 90 for angle in angles) or len(set(angles)) != len(angles):
-        raise UserError(
-            f"{kind}: angles {', '.join(map(str, angles))}; name each once, strictly between 0 and 90 "
-            "(ME4C at 0 and ME2C at 90 are always there)"
-        )
 
 
 def command_of(spec: "DataclassInstance", command: str, out: str) -> str:
@@ -148,33 +134,24 @@ def write_phantom(spec: PhantomSpec, path: str | Path, *, workers: int | None = 
 
 def _views(spec: PhantomSpec, index: int) -> list[tuple[Frame, FrameInfo]]:
     """Every frame of one patient."""
-    number, frames = spec.first + index, []
-    patient = draw_patient(spec.domain, spec.seed, number)
-    for angle in (0, *sorted(spec.angles), 90):
+    number, patient, frames = spec.first + index, spec.patient(index), []
+    drawn = draw_patient(spec.domain, spec.seed, number)
+    for angle, phase in shots(spec.angles):
         view, study = plane_names(spec.domain, angle)
-        seed = derived_seed(spec.domain, spec.seed, number, "acquisition", angle)
-        for phase in ("ED", "ES"):
-            frame = acquire(patient, spec.domain, angle, phase, seed, spec.size)
-            info = FrameInfo(
-                key=f"{spec.patient(index)}/{view if angle in (0, 90) else study}/{phase}",
-                patient=spec.patient(index),
-                view=view,
-                split=spec.split(index),
-                origin="phantom",
-                mask_source="phantom",
-                cohort=spec.cohort,
-                study=study,
-                phase=phase,
-                spacing=frame.spacing,
-                seed=frame.seed,
-            )
-            frames.append((frame, info))
+        seed = acquisition_seed(spec.domain, spec.seed, number, angle)
+        frame = acquire(drawn, spec.domain, angle, phase, seed, spec.size)
+        info = FrameInfo(
+            key=frame_key(patient, spec.domain, angle, phase),
+            patient=patient,
+            view=view,
+            split=spec.split(index),
+            origin="phantom",
+            mask_source="phantom",
+            cohort=spec.cohort,
+            study=study,
+            phase=phase,
+            spacing=frame.spacing,
+            seed=frame.seed,
+        )
+        frames.append((frame, info))
     return frames
-
-
-def plane_names(domain: str, angle: int) -> tuple[str, str]:
-    """View and study of a plane; a plane between the two standard ones goes by the nearer."""
-    chambers = 4 if angle <= 45 else 2
-    if DOMAINS[domain] is CAMUS:
-        return f"A{chambers}C", "apical"
-    return f"ME{chambers}C", f"me-{angle:03d}"
