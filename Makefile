@@ -20,6 +20,9 @@ EXECUTOR ?= local
 JOBS ?= $(if $(filter slurm,$(EXECUTOR)),100,$(shell nproc))
 WORKFLOW = $(BIN)/python experiments/workflow.py
 
+# A file's tests share what they make, so a file is one process's; more than four gain little, since each starts torch.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
 # uv reads none of pip's settings. Its list of wheel folders is divided by commas, pip's by blanks.
 empty :=
 comma := ,
@@ -82,13 +85,13 @@ tensorboard: $(READY) ## open the curves, pictures and options of all runs: make
 	$(BIN)/tensorboard --logdir runs --samples_per_plugin images=0 --reload_multifile true $(ARGS)
 
 test: $(READY) ## run the tests, without the slow ones: make test [ARGS='-k store']
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(PYTEST) -m 'not slow' $(ARGS)
 
 test-slow: $(READY) ## run the slow tests alone
-	$(BIN)/python -m pytest -m slow $(ARGS)
+	$(PYTEST) -m slow $(ARGS)
 
 test-all: $(READY) ## run all tests and say which lines none of them reaches
-	$(BIN)/python -m pytest --cov $(ARGS)
+	$(PYTEST) --cov $(ARGS)
 
 bench: $(READY) ## measure what a user waits for, into experiments/bench: make bench [ARGS='--device cuda']
 	$(BIN)/python experiments/bench/run.py $(ARGS)

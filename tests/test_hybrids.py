@@ -8,6 +8,7 @@ import pytest
 from conftest import draw_frame
 
 from tte_tee.anatomy import TEE
+from tte_tee.synthesis.gain import brightness
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
@@ -16,36 +17,47 @@ from sampling import Frames, kid
 
 
 @pytest.fixture
-def frames() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Own frames, other ones, and their masks, 64x64."""
+def frames() -> tuple[np.ndarray, ...]:
+    """Own frames, other ones, masks and sectors, 64x64."""
     own, other = ([draw_frame(4, seed, 64) for seed in seeds] for seeds in ((0, 1), (2, 3)))
-    return np.stack([f[0] for f in own]), np.stack([f[0] for f in other]), np.stack([f[1] for f in own])
+    return (
+        np.stack([f[0] for f in own]),
+        np.stack([f[0] for f in other]),
+        *(np.stack([f[i] for f in own]) for i in (1, 2)),
+    )
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_frame_with_its_own_part_is_itself(part: str, frames: tuple[np.ndarray, ...]) -> None:
-    own, _, masks = frames
-    assert np.array_equal(hybrid(part, own, own, masks), own)
+    own, _, *rest = frames
+    assert np.array_equal(hybrid(part, own, own, *rest), own)
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_changes_something_and_not_all(part: str, frames: tuple[np.ndarray, ...]) -> None:
-    own, other, masks = frames
-    found = hybrid(part, own, other, masks)
+    own, other, masks, sectors = frames
+    found = hybrid(part, own, other, masks, sectors)
     assert found.dtype == np.uint8 and found.shape == own.shape
     assert (found != own).any() and (found != other).any()
 
 
+def test_brightness_is_the_others(frames: tuple[np.ndarray, ...]) -> None:
+    own, other, masks, sectors = frames
+    found = hybrid("brightness", own, other, masks, sectors)
+    for one, two, sector in zip(found, other, sectors, strict=True):
+        assert brightness(one, sector) == pytest.approx(brightness(two, sector), abs=0.51)
+
+
 def test_levels_are_the_others_in_ones_own_places(frames: tuple[np.ndarray, ...]) -> None:
-    own, other, masks = frames
-    found = hybrid("grey levels", own, other, masks)
+    own, other, masks, sectors = frames
+    found = hybrid("grey levels", own, other, masks, sectors)
     assert np.array_equal(np.sort(found[0], axis=None), np.sort(other[0], axis=None))
     assert np.corrcoef(found[0].ravel(), own[0].ravel())[0, 1] > 0.9
 
 
 def test_regions_are_the_others_inside_and_ones_own_far_from_them(frames: tuple[np.ndarray, ...]) -> None:
-    own, other, masks = frames
-    found = hybrid("left heart", own, other, masks)
+    own, other, masks, sectors = frames
+    found = hybrid("left heart", own, other, masks, sectors)
     right = np.isin(masks, [TEE.ids["RV"], TEE.ids["RA"]])
     left = np.isin(masks, [TEE.ids["LV"], TEE.ids["LA"]])
     inside = np.abs(found.astype(int) - other)[left].mean() < np.abs(found.astype(int) - own)[left].mean()
@@ -53,9 +65,9 @@ def test_regions_are_the_others_inside_and_ones_own_far_from_them(frames: tuple[
 
 
 def test_detail_is_the_others_and_shading_ones_own(frames: tuple[np.ndarray, ...]) -> None:
-    own, other, masks = frames
+    own, other, masks, sectors = frames
     bright = np.clip(own.astype(int) + 40, 0, 255).astype(np.uint8)
-    found = hybrid("detail below 1 pixel", bright, other, masks)
+    found = hybrid("detail below 1 pixel", bright, other, masks, sectors)
     assert abs(found.mean() - bright.mean()) < 2
 
 

@@ -68,6 +68,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="32|bf16",
         help="of the network; bf16 takes little more than half the time (default 32)",
     )
+    option(
+        "--gain",
+        metavar="training|drawn",
+        help="brightness: each frame as bright as one of those that the adapter learnt from, or as it was drawn, "
+        "which is brighter and more alike (default training)",
+    )
     option("--seed", type=int, help="of every draw (default 0)")
     option("--batch-size", type=positive, metavar="N", help="frames drawn at once (default 16)")
     option("--threads", type=positive, metavar="N", help="CPU threads per process (default 1)")

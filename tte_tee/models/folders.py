@@ -302,8 +302,9 @@ def base_hash(folder: Path) -> str:
 
 
 def adapter_hash(folder: Path) -> str:
-    """SHA-256 over an adapter's weights and rule, and what decides what they make of the base."""
-    decides: dict[str, Any] = {"method": read_json(folder / "adapter.json", "adapter")["method"]}
+    """SHA-256 over an adapter's weights and rule, and what else decides its frames."""
+    record = read_json(folder / "adapter.json", "adapter")
+    decides: dict[str, Any] = {key: record[key] for key in ("method", "gain") if key in record}
     if (folder / LORA_WEIGHTS).is_file():
         config = read_json(folder / "adapter_config.json", "adapter")
         scale = {key: config.get(key) for key in _SCALE}

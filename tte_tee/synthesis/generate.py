@@ -1,7 +1,8 @@
 """``synthesize``: an adapter and a store of masks in, a store of labelled synthetic frames out."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from tte_tee.models.folders import Adapter, load_adapter
 from tte_tee.seen import BASE_SEEN, seen_in
 from tte_tee.synthesis.batches import Drawing, Work, cut, draw_batches, drawn_frames, fingerprint
 from tte_tee.synthesis.frames import Sampling
+from tte_tee.synthesis.gain import GAIN, Gain, level_of, recorded_levels, set_gain
 from tte_tee.synthesis.record import drawn_by, seen_by_drawing, write_frames
 from tte_tee.synthesis.shards import refuse_missing
 
@@ -27,6 +29,7 @@ def synthesize(
     *,
     sampling: Sampling = Sampling(),
     samples_per_mask: int = 1,
+    gain: Gain = "training",
     split: str | None = None,
     base: str | None = None,
     work: Work = Work(),
@@ -45,6 +48,8 @@ def synthesize(
         out: echo store to write.
         sampling: solver, steps, guidance and seed.
         samples_per_mask: frames per mask, each from its own noise.
+        gain: ``training`` makes each frame as bright as one of those that the adapter learnt from (one that learnt
+            from none leaves them as they are), ``drawn`` leaves it as bright as it was drawn.
         split: masks of one split alone.
         base: where the adapter's base is now, if it moved.
         work: how the drawing is divided up.
@@ -55,23 +60,27 @@ def synthesize(
 
     Raises:
         UserError: adapter, base and masks do not fit, a frame has no mask or no plane that the generator
-            knows, or a shard to merge has not drawn all of its batches.
+            knows, the adapter does not say how bright its frames were, or a shard to merge has not drawn all of
+            its batches.
     """
     out, store = Path(out), EchoStore(masks)
     check_out(out, store)
     card_path(out)
     loaded = load_adapter(adapter, base)
     _check_fit(loaded, store, Path(adapter))
+    levels = _levels(gain, loaded, adapter)
     indices = _indices(store, split, samples_per_mask)
     batches = cut(indices, samples_per_mask, work.batch_size)
     record = {**_record(loaded, store, indices, sampling), "drawn": _drawn(split, samples_per_mask, work)}
+    said = {**record, GAIN: "drawn" if levels is None else "training"}
     with _parts(out, record, len(batches), work) as parts:
         if not work.merge:
             hashes = loaded.hash, store.content_hash
             draw_batches(Drawing(Path(adapter), base, store.path, hashes, sampling, work), batches, parts)
         if work.shard:
             return parts.folder
-        write_frames(out, store, drawn_frames(parts, batches), sampling, command, record)
+        frames = _with_gain(drawn_frames(parts, batches), store, levels, sampling.seed)
+        write_frames(out, store, frames, sampling, command, said)
     write_card(out)
     return out
 
@@ -87,6 +96,24 @@ def _indices(store: EchoStore, split: str | None, samples_per_mask: int) -> np.n
             f"{MOST_FRAMES:,} frames that a store takes; draw several stores, each with another --seed"
         )
     return indices
+
+
+def _levels(gain: str, loaded: Adapter, adapter: str | Path) -> np.ndarray | None:
+    """Brightness of the frames that the adapter learnt from, if frames are to be as bright."""
+    if gain not in get_args(Gain):
+        raise UserError(f"--gain {gain}: use {' or '.join(get_args(Gain))}")
+    return recorded_levels(loaded.record, adapter) if gain == "training" else None
+
+
+def _with_gain(
+    frames: Iterable[tuple[tuple[int, int], np.ndarray]], store: EchoStore, levels: np.ndarray | None, seed: int
+) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
+    """The frames, each as bright as its key decides; as they are without levels."""
+    for (index, sample), frame in frames:
+        if levels is not None:
+            level = level_of(levels, seed, f"{store.table['key'][index]}#{sample}")
+            frame = set_gain(frame, store.frame(index)[2], level)
+        yield (index, sample), frame
 
 
 def _drawn(split: str | None, samples_per_mask: int, work: Work) -> dict[str, Any]:

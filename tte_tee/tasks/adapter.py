@@ -13,6 +13,7 @@ from tte_tee.models.folders import SHIPPED, Method, load_base, save_adapter
 from tte_tee.models.maskr2 import MaskR2
 from tte_tee.seen import BASE_SEEN, seen_in
 from tte_tee.synthesis.frames import Sampling
+from tte_tee.synthesis.gain import GAIN, gain_levels
 from tte_tee.tasks.diffusion import DiffusionTask
 
 _RANK = 4  # of LoRA, where none is given
@@ -150,7 +151,9 @@ class TEEAdapter(DiffusionTask):
 
     def export(self, run: Path, record: dict[str, Any]) -> Path:
         """The folder ``adapter``."""
-        known = {BASE_SEEN: sorted(self.base_seen())}
+        known: dict[str, Any] = {BASE_SEEN: sorted(self.base_seen())}
+        if self.method != "none":
+            known[GAIN] = gain_levels(self.data.store, self.data.store.indices(split="train"))
         record = {"base": self.base_name, "base_hash": self.base_hash, **known, **record}
         save_adapter(run / self.product, self.denoiser, self.maskr2, self.method, self.target, record)
         return run / self.product

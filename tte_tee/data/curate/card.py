@@ -171,6 +171,7 @@ def _generation(numbers: StoreNumbers) -> Iterator[str]:
     rows = [
         *((name, str(adapter[key])) for name, key in _ADAPTER.items() if key in adapter),
         *((f"sampling: {name}", str(value)) for name, value in record["sampling"].items()),
+        *((name, str(record[name])) for name in ("gain",) if name in record),
         *((f"masks: {name}", str(value)) for name, value in masks.items()),
         ("masks made by", sources),
         ("frames per mask", _span(int(per_mask.min()), int(per_mask.max()))),
