@@ -1,7 +1,7 @@
 """A frame of an exported adapter, by diffusers and peft alone; step by step as in the README.md of the two folders.
 
 `export diffusers --base` and `export adapter` wrote the folders, MASKS.h5 is an echo store; the frame is that of
-`synthesize --seed SEED`:  python sample_with_diffusers.py BASE ADAPTER MASKS.h5 INDEX SEED FRAME.png
+`synthesize --gain drawn --seed SEED`:  python sample_with_diffusers.py BASE ADAPTER MASKS.h5 INDEX SEED FRAME.png
 """
 
 import hashlib

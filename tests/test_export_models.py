@@ -189,7 +189,7 @@ def test_diffusers_and_peft_alone_draw_the_frame_of_synthesize(
 ) -> None:
     drawn = tmp_path / "drawn.h5"
     options = (f"--adapter={lora_run / 'adapter'}", f"--masks={tee_store}", "--seed=3", "--processes=1")
-    main(["synthesize", *options, f"--out={drawn}"])
+    main(["synthesize", *options, "--gain=drawn", f"--out={drawn}"])
     code = (
         f"import runpy, sys; runpy.run_path({str(SCRIPT)!r}, run_name='__main__'); "
         "assert not [name for name in sys.modules if name.startswith('tte_tee')]"

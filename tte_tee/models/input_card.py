@@ -88,5 +88,7 @@ def _noise(shape: Mapping[str, Any]) -> str:
         f"{TRAIN_STEPS - 1}, then those at which `log(a / (1 - a)) / 2` of `a = alphas_cumprod` is nearest to "
         f"`{-DECIDES:g} + {2 * DECIDES:g} * i / {STEPS}`, `i` from 1 to {STEPS - 1}; its "
         "`step` takes the noise from the same generator. Frames are in [-1, 1], clipped; grey is "
-        "`(frame + 1) * 127.5` within the sector and 0 outside, rounded."
+        "`(frame + 1) * 127.5` within the sector and 0 outside, rounded. With `--gain drawn` that is the frame; else "
+        "one offset to the grey levels of its sector makes their mean, clipped to 0 and 255, what the percentiles "
+        "`gain` of `adapter.json` are at `100 * torch.rand(())`, of a generator seeded likewise by `gain/S/K#n`."
     )
