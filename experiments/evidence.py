@@ -13,9 +13,9 @@ Who draws, for which masks and who judges is that of ``sampling.py``; no test pa
 
 import argparse
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -85,9 +85,9 @@ def adapt(arm: str, steps: int, rate: float, study: Study) -> Run:
 def operations(arm: str, study: Study) -> int:
     """Floating-point operations of one step."""
     data = ("--data=EchoDataModule", f"--data.store={study.few}", "--previews.every_n_steps=0")
-    shutil.rmtree(study.work / "runs" / f"{arm}_one", ignore_errors=True)  # a run that is there is not run again
-    with FlopCounterMode(display=False) as counter:
-        fit(arm, f"{arm}_one", study.work, 0, *data, "--trainer.max_steps=1", "--trainer.limit_val_batches=0",
+    # In a folder of its own: a run that is there is not run again, and arms may be measured side by side.
+    with TemporaryDirectory() as folder, FlopCounterMode(display=False) as counter:
+        fit(arm, f"{arm}_one", Path(folder), 0, *data, "--trainer.max_steps=1", "--trainer.limit_val_batches=0",
             product="adapter")  # fmt: skip
     return int(counter.get_total_flops())
 
