@@ -14,7 +14,7 @@ from synthesizing import refused
 
 from tte_tee.cli import main
 from tte_tee.data.store import EchoStore
-from tte_tee.synthesis.gain import brightness, gain_levels, level_of, set_gain
+from tte_tee.synthesis.gain import brightness, gain_levels, matched_levels, set_gain
 
 SECTOR = sector_of(16)
 
@@ -29,36 +29,42 @@ def test_any_frame_becomes_as_bright_as_is_asked(seed: int, level: float, spread
     assert (np.diff(result[SECTOR > 0][pairs].astype(int)) >= 0).all()  # what was darker is not brighter now
 
 
-def test_levels_are_those_of_the_frames_and_every_share_of_them_is_taken(tee_store: Path) -> None:
+def test_levels_are_those_of_the_frames(tee_store: Path) -> None:
     store = EchoStore(tee_store)
     levels = gain_levels(store, store.indices(split="train"))
     own = [brightness(image, sector) for image, _, sector in (store.frame(i) for i in store.indices(split="train"))]
     assert len(levels) == 101
     assert (levels[0], levels[-1]) == (pytest.approx(min(own), abs=0.01), pytest.approx(max(own), abs=0.01))
-    taken = [level_of(np.asarray(levels), 0, f"frame{i}") for i in range(2000)]
-    assert np.percentile(taken, [10, 50, 90]) == pytest.approx(np.percentile(levels, [10, 50, 90]), abs=2)
-    assert level_of(np.asarray(levels), 0, "a") == level_of(np.asarray(levels), 0, "a")
-    assert len({level_of(np.asarray(levels), seed, key) for seed in (0, 1) for key in ("a", "b")}) == 4
 
 
-def test_frames_are_as_bright_as_those_learnt_from(
-    lora_run: Path, tee_store: Path, synthesize: Callable[..., None], out_store: Path
+def test_the_darkest_becomes_as_dark_as_the_darkest() -> None:
+    levels = np.linspace(20, 120, 101)
+    drawn = [90.0, 70.0, 80.0, 70.0, 200.0]
+    assert matched_levels(drawn, levels).tolist() == pytest.approx([90, 30, 70, 50, 110])
+    assert matched_levels([5.0], levels).tolist() == [70]
+    many = matched_levels(np.random.default_rng(0).normal(100, 3, 1000), levels)
+    assert np.percentile(many, [10, 50, 90]) == pytest.approx([30, 70, 110], abs=0.2)
+
+
+def test_frames_together_are_as_bright_as_those_learnt_from(
+    lora_run: Path, synthesize: Callable[..., None], out_store: Path
 ) -> None:
     synthesize()
     bright = EchoStore(out_store)
-    levels = np.asarray(json.loads((lora_run / "adapter/adapter.json").read_text())["gain"])
-    for index, (image, _, sector) in enumerate(bright):
-        info = bright.info(index)
-        level = level_of(levels, 0, f"{info.parent}#{info.key.rpartition('.')[2]}")
-        assert brightness(image, sector) == pytest.approx(level, abs=0.51)
     assert bright.provenance["gain"] == "training"
     assert "| gain | training |" in out_store.with_suffix(".md").read_text()
     frames = [image for image, _, _ in bright]
+    found = [brightness(image, sector) for image, _, sector in bright]
+    levels = np.asarray(json.loads((lora_run / "adapter/adapter.json").read_text())["gain"])
+    shares = (np.arange(len(found)) + 0.5) / len(found) * 100
+    assert sorted(found) == pytest.approx(np.interp(shares, np.arange(101), levels), abs=0.51)
     synthesize("--gain=drawn")
     drawn = EchoStore(out_store)
     assert drawn.provenance["gain"] == "drawn"
-    for image, (other, _, sector) in zip(frames, drawn, strict=True):
-        np.testing.assert_array_equal(image, set_gain(other, sector, brightness(image, sector)))
+    before = [brightness(image, sector) for image, _, sector in drawn]
+    wanted = matched_levels(before, levels)
+    for image, (other, _, sector), level in zip(frames, drawn, wanted, strict=True):
+        np.testing.assert_array_equal(image, set_gain(other, sector, level))
 
 
 def test_an_adapter_that_learnt_from_no_frame_leaves_them_as_drawn(

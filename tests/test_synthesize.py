@@ -84,8 +84,9 @@ def test_batch_size_changes_speed_and_not_frames(
         assert np.abs(first[0].astype(int) - second[0]).max() <= 2
 
 
-def test_several_samples_of_a_mask_differ(adapter: Path, tee_store: Path, drawn: EchoStore, tmp_path: Path) -> None:
-    several = draw(adapter, tee_store, tmp_path / "s.h5", "--samples-per-mask=3", "--split=test")
+def test_several_samples_of_a_mask_differ(adapter: Path, tee_store: Path, tmp_path: Path) -> None:
+    drawn = draw(adapter, tee_store, tmp_path / "one.h5", "--gain=drawn")
+    several = draw(adapter, tee_store, tmp_path / "s.h5", "--gain=drawn", "--samples-per-mask=3", "--split=test")
     parents = EchoStore(tee_store).table["key"][EchoStore(tee_store).indices(split="test")]
     assert list(several.table["parent"]) == [key for key in parents for _ in range(3)]
     frames = [frame[0] for frame in several]

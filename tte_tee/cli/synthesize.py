@@ -71,8 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     option(
         "--gain",
         metavar="training|drawn",
-        help="brightness: each frame as bright as one of those that the adapter learnt from, or as it was drawn, "
-        "which is brighter and more alike (default training)",
+        help="brightness: all frames together as bright as those that the adapter learnt from, the darkest as the "
+        "darkest, or as they were drawn, which is brighter and more alike (default training)",
     )
     option("--seed", type=int, help="of every draw (default 0)")
     option("--batch-size", type=positive, metavar="N", help="frames drawn at once (default 16)")

@@ -90,5 +90,6 @@ def _noise(shape: Mapping[str, Any]) -> str:
         "`step` takes the noise from the same generator. Frames are in [-1, 1], clipped; grey is "
         "`(frame + 1) * 127.5` within the sector and 0 outside, rounded. With `--gain drawn` that is the frame; else "
         "one offset to the grey levels of its sector makes their mean, clipped to 0 and 255, what the percentiles "
-        "`gain` of `adapter.json` are at `100 * torch.rand(())`, of a generator seeded likewise by `gain/S/K#n`."
+        "`gain` of `adapter.json` are at `100 * (r + .5) / N`, where `r` counts the darker ones of the `N` frames "
+        "drawn together."
     )

@@ -28,6 +28,8 @@ from tte_tee.synthesis.shards import Shard
 
 Batch = Sequence[tuple[int, int]]
 """(index of the mask's frame in its store, number of the sample) of each frame."""
+Drawn = tuple[tuple[int, int], np.ndarray]
+"""The same of one frame, and the frame, uint8 ``[H, W]``."""
 
 DECIDES = ("tte_tee", "versions", "adapter", "masks", "sampling", "drawn")
 """What of a synthetic store's provenance decides its frames to the bit."""
@@ -149,8 +151,8 @@ def draw_batches(drawing: Drawing, batches: Sequence[Batch], parts: Parts) -> No
         _opened.cache_clear()
 
 
-def drawn_frames(parts: Parts, batches: Sequence[Batch]) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """(index of the mask, number of the sample) and uint8 ``[H, W]`` of every frame, in order."""
+def drawn_frames(parts: Parts, batches: Sequence[Batch]) -> Iterator[Drawn]:
+    """Every frame, in order."""
     for number, batch in enumerate(batches):
         with np.load(parts.path(number), allow_pickle=False) as arrays:
             yield from zip(batch, arrays["images"], strict=True)

@@ -1,4 +1,4 @@
-"""How bright a synthetic frame is as a whole: as one of the frames that its adapter learnt from.
+"""How bright synthetic frames are as a whole: as the frames that their adapter learnt from.
 
 Adapters of few patients draw frames that are too bright, and hardly any of the darkest; that alone makes most of their
 distance from acquired frames (``experiments/results/hybrids``). On a scanner, brightness is a knob: gain shifts the
@@ -9,12 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from scipy.optimize import brentq
 
 from tte_tee.data.store import EchoStore
 from tte_tee.errors import UserError
-from tte_tee.models.diffusion import generator_for
 
 Gain = Literal["training", "drawn"]
 GAIN = "gain"
@@ -56,10 +54,20 @@ def recorded_levels(record: Mapping[str, Any], adapter: object) -> np.ndarray | 
     return levels
 
 
-def level_of(levels: np.ndarray, seed: int, key: str) -> float:
-    """The brightness of one synthetic frame, drawn at random by seed and key from those percentiles."""
-    share = torch.rand((), generator=generator_for("gain", seed, key)).item()
-    return float(np.interp(share * 100, np.arange(101), levels))
+def matched_levels(drawn: Sequence[float], levels: np.ndarray) -> np.ndarray:
+    """Each drawn frame's brightness to be: the darkest gets that of the darkest training frames, and so on.
+
+    Ranks, and not chance, decide, so that frames change as little as may be: a dark frame made bright is fog.
+
+    Args:
+        drawn: brightness of all frames of a synthesis.
+        levels: percentiles 0 to 100 of the training frames.
+
+    Returns:
+        grey levels, as many as were drawn; ties go by their order.
+    """
+    ranks = np.argsort(np.argsort(drawn, kind="stable"), kind="stable")
+    return np.interp((ranks + 0.5) / len(ranks) * 100, np.arange(101), levels)
 
 
 def set_gain(frame: np.ndarray, sector: np.ndarray, level: float) -> np.ndarray:

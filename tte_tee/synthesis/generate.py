@@ -1,6 +1,6 @@
 """``synthesize``: an adapter and a store of masks in, a store of labelled synthetic frames out."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,9 +15,9 @@ from tte_tee.errors import UserError
 from tte_tee.models.devices import named_device
 from tte_tee.models.folders import Adapter, load_adapter
 from tte_tee.seen import BASE_SEEN, seen_in
-from tte_tee.synthesis.batches import Drawing, Work, cut, draw_batches, drawn_frames, fingerprint
+from tte_tee.synthesis.batches import Batch, Drawing, Drawn, Work, cut, draw_batches, drawn_frames, fingerprint
 from tte_tee.synthesis.frames import Sampling
-from tte_tee.synthesis.gain import GAIN, Gain, level_of, recorded_levels, set_gain
+from tte_tee.synthesis.gain import GAIN, Gain, brightness, matched_levels, recorded_levels, set_gain
 from tte_tee.synthesis.record import drawn_by, seen_by_drawing, write_frames
 from tte_tee.synthesis.shards import refuse_missing
 
@@ -48,8 +48,8 @@ def synthesize(
         out: echo store to write.
         sampling: solver, steps, guidance and seed.
         samples_per_mask: frames per mask, each from its own noise.
-        gain: ``training`` makes each frame as bright as one of those that the adapter learnt from (one that learnt
-            from none leaves them as they are), ``drawn`` leaves it as bright as it was drawn.
+        gain: ``training`` makes all frames together as bright as those that the adapter learnt from, the darkest as
+            the darkest (one that learnt from none leaves them as they are); ``drawn`` leaves them as they were drawn.
         split: masks of one split alone.
         base: where the adapter's base is now, if it moved.
         work: how the drawing is divided up.
@@ -79,8 +79,7 @@ def synthesize(
             draw_batches(Drawing(Path(adapter), base, store.path, hashes, sampling, work), batches, parts)
         if work.shard:
             return parts.folder
-        frames = _with_gain(drawn_frames(parts, batches), store, levels, sampling.seed)
-        write_frames(out, store, frames, sampling, command, said)
+        write_frames(out, store, _with_gain(parts, batches, store, levels), sampling, command, said)
     write_card(out)
     return out
 
@@ -105,15 +104,15 @@ def _levels(gain: str, loaded: Adapter, adapter: str | Path) -> np.ndarray | Non
     return recorded_levels(loaded.record, adapter) if gain == "training" else None
 
 
-def _with_gain(
-    frames: Iterable[tuple[tuple[int, int], np.ndarray]], store: EchoStore, levels: np.ndarray | None, seed: int
-) -> Iterator[tuple[tuple[int, int], np.ndarray]]:
-    """The frames, each as bright as its key decides; as they are without levels."""
-    for (index, sample), frame in frames:
-        if levels is not None:
-            level = level_of(levels, seed, f"{store.table['key'][index]}#{sample}")
-            frame = set_gain(frame, store.frame(index)[2], level)
-        yield (index, sample), frame
+def _with_gain(parts: Parts, batches: Sequence[Batch], store: EchoStore, levels: np.ndarray | None) -> Iterator[Drawn]:
+    """The frames, the set of them as bright as those levels say; as they are without levels."""
+    if levels is None:
+        yield from drawn_frames(parts, batches)
+        return
+    frames = drawn_frames(parts, batches)
+    wanted = matched_levels([brightness(frame, store.frame(index)[2]) for (index, _), frame in frames], levels)
+    for ((index, sample), frame), level in zip(drawn_frames(parts, batches), wanted, strict=True):
+        yield (index, sample), set_gain(frame, store.frame(index)[2], level)
 
 
 def _drawn(split: str | None, samples_per_mask: int, work: Work) -> dict[str, Any]:
