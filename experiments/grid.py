@@ -203,6 +203,7 @@ class Arm:
     ratio: float = 0.0
     patients: int | None = None
     pretrained: bool = False
+    first: bool = False
     overrides: Json = field(default_factory=dict)
 
     @property
@@ -214,8 +215,7 @@ class Arm:
             parts += [self.masks, "synthetic_only" if math.isinf(self.ratio) else f"1to{self.ratio:g}"]
         if self.patients:
             parts.append(f"{self.patients}patients")
-        if self.pretrained:
-            parts.append("pretrained")
+        parts += [word for word in ("first", "pretrained") if getattr(self, word)]
         return "-".join("".join(c if c.isalnum() or c in "._" else "_" for c in part) for part in parts)
 
     def label(self, labels: Json) -> str:
@@ -228,12 +228,14 @@ class Arm:
                 text.append("synthetic alone" if math.isinf(self.ratio) else f"1:{self.ratio:g}")
         if self.patients:
             text.append(f"{self.patients} training patients")
+        if self.first:
+            text.append("synthetic frames first")
         if self.pretrained:
             text.append("pretrained on TTE")
         return ", ".join(text)
 
 
-KEYS = ("segmenter", "adapter", "masks", "ratio", "patients", "pretrained", "seeds")
+KEYS = ("segmenter", "adapter", "masks", "ratio", "patients", "pretrained", "first", "seeds")
 
 
 def arms(entries: list[Json], seeds: int) -> Iterator[tuple[Arm, int]]:
@@ -249,6 +251,8 @@ def arms(entries: list[Json], seeds: int) -> Iterator[tuple[Arm, int]]:
             raise GridError(
                 f"grid: pretrained is for arms with an adapter; the segmenter is seg_pretrained_tte: {entry}"
             )
+        if "segmenter" in entry and "first" in entry:
+            raise GridError(f"grid: first is for arms with an adapter, whose frames come first: {entry}")
         values = [value if isinstance(value, list) else [value] for value in entry.values()]
         for chosen in product(*values):
             one = dict(zip(entry, chosen, strict=True))

@@ -50,7 +50,11 @@ class Stages:
         if arm.segmenter:
             return {}
         ratio = None if math.isinf(arm.ratio) else arm.ratio  # JSON has no infinity
-        mixed = {"masks": arm.masks, "ratio": ratio, **({"pretrained": True} if arm.pretrained else {})}
+        mixed = {
+            "masks": arm.masks,
+            "ratio": ratio,
+            **{word: True for word in ("first", "pretrained") if getattr(arm, word)},
+        }
         return {"config": arm.adapter, "synthesis": {**mixed, **self.grid["synthesis"]}}
 
     def store(self, name: str) -> Artefact:
@@ -158,12 +162,15 @@ class Stages:
         return self._fit("segment", config, "segmenter", words, overrides, slug=slug)
 
     def mix(self, arm: Arm, real: Artefact, synthesise: Stage) -> Stage:
-        """The segmenter that learns from synthetic frames."""
+        """The segmenter that learns from synthetic frames: among real ones, alone, or alone and then from real ones."""
+        more: list[Word] = ["--data.synthetic", synthesise.leaves(), *(self._pretrained() if arm.pretrained else [])]
+        if arm.first:
+            start = self.segment("seg_synthetic", real, {}, tuple(more), f"_{synthesise.slug}").leaves(SEGMENTER)
+            return self.segment("seg_real", real, {}, ("--model.pretrained", start), f"_after_{synthesise.slug}")
         config = "seg_synthetic" if math.isinf(arm.ratio) else f"seg_mix_1to{arm.ratio:g}"
         own = math.isinf(arm.ratio) or arm.ratio in RATIOS
         overrides = {} if own else {"data.ratio": arm.ratio}
         config = config if own else "seg_mix_1to1"
-        more: list[Word] = ["--data.synthetic", synthesise.leaves(), *(self._pretrained() if arm.pretrained else [])]
         return self.segment(config, real, overrides, tuple(more), f"_{synthesise.slug}")
 
     def evaluate(self, segment: Stage) -> Stage:

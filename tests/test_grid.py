@@ -23,7 +23,7 @@ EXPERIMENTS = ROOT / "experiments"
 sys.path.insert(0, str(EXPERIMENTS))
 
 from gpus import take  # noqa: E402
-from grid import Grid, Stage, load_grid  # noqa: E402
+from grid import Artefact, Grid, Stage, load_grid  # noqa: E402
 from grid_file import RULES, GridError  # noqa: E402
 from workflow import due, plan, status  # noqa: E402
 
@@ -138,6 +138,23 @@ def test_a_mix_for_a_pretrained_segmenter_differs_in_its_start_alone() -> None:
     assert started.about["synthesis"] == {**plain.about["synthesis"], "pretrained": True}
 
 
+def test_synthetic_frames_that_come_first_are_followed_by_the_real_ones_alone() -> None:
+    arm = {"adapter": "lora_mlp", "masks": "ssm", "ratio": 5, "first": True, "pretrained": [False, True]}
+    grid = changed(lambda file: file["grids"]["smoke"]["arms"].append(arm))
+    plain, started = (grid.cell(f"lora_mlp-ssm-1to5-first{end}", 0) for end in ("", "-pretrained"))
+    assert started.label == "CA + Linear, SSM masks, 1:5, synthetic frames first, pretrained on TTE"
+    assert plain.about["synthesis"]["first"] and plain.about["synthesis"]["ratio"] == 5
+    drawn, rival = plain.parts["synthesise"], grid.cell("seg_pretrained_tte", 0).parts["segment"]
+    for cell in (plain, started):
+        after = cell.parts["segment"]
+        (before,) = (word.stage for word in after.words if isinstance(word, Artefact) and word.stage.rule == "segment")
+        assert drawn in before.inputs and drawn not in after.inputs
+        assert "lightning_configs/seg_real.yaml" in after.words
+        assert "lightning_configs/seg_synthetic.yaml" in before.words
+        tte = [stage for stage in before.inputs if stage.rule == "pretrain"]
+        assert tte == ([stage for stage in rival.inputs if stage.rule == "pretrain"] if cell is started else [])
+
+
 @pytest.mark.parametrize(
     ("change", "arms"),
     [
@@ -178,6 +195,7 @@ def test_a_config_counts_by_what_it_says(tmp_path: Path, monkeypatch: pytest.Mon
         ({"segmenter": "seg_nothing"}, "no config lightning_configs/seg_nothing.yaml"),
         ({"segmenter": "seg_real"}, "seg_real stands there twice"),
         ({"segmenter": "seg_real", "pretrained": True}, "pretrained is for arms with an adapter"),
+        ({"segmenter": "seg_real", "first": True}, "first is for arms with an adapter"),
     ],
 )
 def test_a_wrong_arm_is_refused(arm: dict[str, Any], said: str) -> None:

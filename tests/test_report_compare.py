@@ -122,8 +122,9 @@ def test_the_arm_of_the_headline_is_known_by_its_settings(folder):
     assert "no arm is lora_mlp of rank 4" in analysis(folder).headline.comparison.reason
 
 
-def test_a_mix_for_a_pretrained_segmenter_is_another_arm_everywhere(folder):
-    pretrained = {**made.SYNTHESIS, "pretrained": True}
+@pytest.mark.parametrize("before", ["pretrained", "first"])
+def test_a_segmenter_that_learnt_before_is_another_arm_everywhere(folder, before):
+    pretrained = {**made.SYNTHESIS, before: True}
     for seed in range(4):
         # Under the name of the endpoint's arm, which must not save it.
         made.write(folder, made.cell("lora_mlp-ssm-1to1", seed, 0.08, synthesis=pretrained))

@@ -178,10 +178,7 @@ class Analysis:
     @cached_property
     def comparable(self) -> tuple[str, ...]:
         """Arms with synthetic frames that are mixed as most arms' are: they differ by their frames."""
-        shapes = {
-            arm: (cell.ratio, cell.record.get("patients"), cell.part("synthesis").get("pretrained"))
-            for arm, cell in self._with_frames()
-        }
+        shapes = {arm: (cell.ratio, cell.record.get("patients"), cell.before) for arm, cell in self._with_frames()}
         if not shapes:
             return ()
         commonest = Counter(shapes.values()).most_common(1)[0][0]

@@ -66,6 +66,11 @@ class Cell:
         return math.inf if ratio is None else float(ratio)
 
     @property
+    def before(self) -> tuple[str, ...]:
+        """What its segmenter learnt from before: synthetic frames alone (``first``), labelled TTE (``pretrained``)."""
+        return tuple(word for word in ("first", "pretrained") if self.part("synthesis").get(word))
+
+    @property
     def drawing(self) -> str:
         """How its frames were drawn, all that is recorded of it: text that is equal where they were drawn alike."""
         other = ("ratio", "frames", "seconds", "peak_memory_mib")  # how they were mixed in, and what it came to

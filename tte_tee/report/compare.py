@@ -312,6 +312,6 @@ def _is_primary(cell: Cell) -> bool:
     return (
         (adapter.get("config"), adapter.get("method"), adapter.get("rank")) == ("lora_mlp", "lora", _PRIMARY_RANK)
         and (synthesis.get("masks"), cell.ratio) == ("ssm", 1.0)
-        and not synthesis.get("pretrained")
+        and not cell.before
         and cell.record.get("patients") == _PRIMARY_PATIENTS
     )
