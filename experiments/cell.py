@@ -58,8 +58,8 @@ def gather(grid: Grid, cell: Cell, work: Path) -> Json:
         "seed": cell.seed,
         "tested_on": cohort_or_split(cell, work, metrics["split"]),
         "adapter": adapter(adapted, found["adapt"] / "version_0", cell.about["config"]) if adapted else None,
-        "synthesis": synthesis(cell, segmenter, work) if adapted else None,
-        "segmenter": {name: segmenter[name] for name in ("steps", "seconds", "peak_memory_mib")},
+        "synthesis": synthesis(cell, work) if adapted else None,
+        "segmenter": training(cell.parts["segment"], work),
         "patients": sum(split["patients"] for split in known.values()),
         "segmentation": {name: metrics[name] for name in ("summary", "patients", "unit")},
         "validation": {"dice": segmenter["val_dice"], "structures": segmenter["val_structures"]},
@@ -103,9 +103,18 @@ def adapter(values: Json, run: Path, config: str) -> Json:
     }
 
 
-def synthesis(cell: Cell, segmenter: Json, work: Path) -> Json:
+def training(segment: Stage, work: Path) -> Json:
+    """What it cost to train a segmenter, with the one that it started from where that is a stage of the same kind."""
+    before = [stage for stage in segment.inputs if stage.rule == "segment"]
+    made = [read(one.folder(work) / "version_0/segmenter/segmenter.json")["provenance"] for one in (segment, *before)]
+    total = {name: sum(record[name] for record in made) for name in ("steps", "seconds")}
+    return {**total, "peak_memory_mib": max(record["peak_memory_mib"] for record in made)}
+
+
+def synthesis(cell: Cell, work: Path) -> Json:
     """What was drawn for which masks, and what it cost."""
-    frames, stage = segmenter["data"]["synthetic"]["frames"], cell.parts["synthesise"]
+    stage = cell.parts["synthesise"]
+    frames = len(EchoStore(stage.folder(work) / "synthetic.h5"))
     cost = {"seconds": benchmark(stage, work), "peak_memory_mib": benchmark(stage, work, "max_rss")}
     return {**cell.about["synthesis"], "frames": frames, **cost}
 

@@ -18,7 +18,8 @@ from tte_tee.report.shape import misfit
 sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
 
 import cell as gathering
-from grid import load_grid
+from grid import HERE, Grid, load_grid
+from grid_file import read_grid_file
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +46,21 @@ def test_a_cell_says_whom_it_was_tested_on(cohorts: list[str], found: str, tmp_p
             )
             writer.append(*np.ones((3, 8, 8), np.uint8), info)
     assert gathering.cohort_or_split(cell, tmp_path, "test") == found
+
+
+def test_a_segmenter_that_learnt_in_two_trainings_cost_both(tmp_path: Path) -> None:
+    file = read_grid_file(HERE / "grid.yaml", "smoke")
+    file["grids"]["smoke"]["arms"] = [{"adapter": "lora_mlp", "masks": "real", "ratio": [1, 2], "first": [False, True]}]
+    both, one = (Grid(file, "smoke").cell(f"lora_mlp-real-1to2{end}", 0).parts["segment"] for end in ("-first", ""))
+    made = [both, *(stage for stage in both.inputs if stage.rule == "segment"), one]
+    assert len(made) == 3
+    for number, stage in enumerate(made, 1):
+        path = stage.folder(tmp_path) / "version_0/segmenter/segmenter.json"
+        path.parent.mkdir(parents=True)
+        cost = {"steps": 100 * number, "seconds": float(number), "peak_memory_mib": 10 * number}
+        path.write_text(json.dumps({"provenance": cost}))
+    assert gathering.training(both, tmp_path) == {"steps": 300, "seconds": 3.0, "peak_memory_mib": 20}
+    assert gathering.training(one, tmp_path) == {"steps": 300, "seconds": 3.0, "peak_memory_mib": 30}
 
 
 def test_a_cell_keeps_its_pictures_small(tee_store: Path, tmp_path: Path) -> None:
