@@ -47,7 +47,7 @@ def test_the_darkest_becomes_as_dark_as_the_darkest() -> None:
 
 
 def test_frames_together_are_as_bright_as_those_learnt_from(
-    lora_run: Path, synthesize: Callable[..., None], out_store: Path
+    lora_run: Path, tee_store: Path, synthesize: Callable[..., None], out_store: Path
 ) -> None:
     synthesize()
     bright = EchoStore(out_store)
@@ -56,6 +56,8 @@ def test_frames_together_are_as_bright_as_those_learnt_from(
     frames = [image for image, _, _ in bright]
     found = [brightness(image, sector) for image, _, sector in bright]
     levels = np.asarray(json.loads((lora_run / "adapter/adapter.json").read_text())["gain"])
+    store = EchoStore(tee_store)
+    assert levels.tolist() == gain_levels(store, store.indices(split="train"))
     shares = (np.arange(len(found)) + 0.5) / len(found) * 100
     assert sorted(found) == pytest.approx(np.interp(shares, np.arange(101), levels), abs=0.51)
     synthesize("--gain=drawn")
