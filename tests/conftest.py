@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -15,6 +16,7 @@ from hearts import write_hearts
 
 from tte_tee.anatomy import CAMUS, TEE, LabelSpace
 from tte_tee.cli import main
+from tte_tee.data import workers
 from tte_tee.data.store import EchoStore, FrameInfo, StoreWriter
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def pytest_configure() -> None:
     # Tests are for the CPU, and fork: who has asked the CUDA runtime for devices, even in vain, may not.
     os.environ |= {"CUDA_VISIBLE_DEVICES": "", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
     torch.set_num_threads(1)
+    workers._QUIET = math.inf  # a slow machine is to say no more than a fast one
     logging.raiseExceptions = False  # Lightning's log handler keeps the stderr of the test that imported it
 
 

@@ -57,6 +57,7 @@ def process_rows(options: Options, folder: Path) -> list[Row]:
             masks,
             folder / "drawn.h5",
             sampling=USUAL,
+            gain="drawn",  # the adapter has seen no frame
             work=Work(options.pick(8, 4), device=options.device, processes=processes),
         )
 
