@@ -240,11 +240,13 @@ def test_the_plan_counts_what_is_left_and_what_it_costs(tmp_path: Path) -> None:
 def test_the_plan_says_where_bfloat16_is_emulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from tte_tee.models import devices
 
+    half = changed(lambda file: file["grids"]["laptop"]["synthesis"].update(precision="bf16"), "laptop")
     monkeypatch.setattr(devices, "_cpu_has_bf16", lambda: False)
-    assert "emulates" in plan(load_grid("laptop"), tmp_path, tmp_path, jobs=2)
-    assert "emulates" not in plan(load_grid("smoke"), tmp_path, tmp_path, jobs=2)
+    assert "emulates" in plan(half, tmp_path, tmp_path, jobs=2)
+    for name in ("laptop", "camus", "smoke"):
+        assert "emulates" not in plan(load_grid(name), tmp_path, tmp_path, jobs=2)
     monkeypatch.setattr(devices, "_cpu_has_bf16", lambda: True)
-    assert "emulates" not in plan(load_grid("laptop"), tmp_path, tmp_path, jobs=2)
+    assert "emulates" not in plan(half, tmp_path, tmp_path, jobs=2)
 
 
 def test_status_names_the_stage_that_failed_and_what_it_said(tmp_path: Path) -> None:
